@@ -11,10 +11,14 @@ namespace {
 /// differs from the stream numbers that other components split off the same seed
 constexpr std::uint64_t batch_stream = 0x4241'5443'48;
 
-std::vector<std::int64_t> first_rows(std::int64_t count) {
+void expect_count(std::int64_t count) {
   if (count < 0 || count > max_rows)
     throw OptionError(
         detail::concat("BatchSampler: expected a count from 0 to ", max_rows, ", got ", count));
+}
+
+std::vector<std::int64_t> first_rows(std::int64_t count) {
+  expect_count(count);
   std::vector<std::int64_t> rows(static_cast<std::size_t>(count));
   std::iota(rows.begin(), rows.end(), std::int64_t{0});
   return rows;
@@ -70,10 +74,13 @@ RaggedIds pieces_of(const RaggedIds& sequences, const NextItemBatches::Options& 
 }  // namespace
 
 BatchSampler::BatchSampler(std::int64_t count, Options options)
-    : BatchSampler(first_rows(count), options) {}
+    : BatchSampler(std::vector<std::int64_t>(), options) {
+  expect_count(count);
+  count_ = count;
+}
 
 BatchSampler::BatchSampler(std::vector<std::int64_t> rows, Options options)
-    : rows_(std::move(rows)), options_(options) {
+    : count_(std::ssize(rows)), rows_(std::move(rows)), options_(options) {
   if (options_.batch_size < 1)
     throw OptionError(
         detail::concat("BatchSampler: expected batch_size >= 1, got ", options_.batch_size));
@@ -95,21 +102,32 @@ std::span<const std::int64_t> BatchSampler::rows(std::int64_t epoch, std::int64_
     throw OptionError(detail::concat("BatchSampler: expected a slice from 0 to ", slice.count - 1,
                                      ", got ", slice.index));
   }
+  const std::int64_t in_batch = std::min(options_.batch_size, count() - step * options_.batch_size);
+  const std::int64_t begin = step * options_.batch_size + in_batch * slice.index / slice.count;
+  const std::int64_t rows =
+      in_batch * (slice.index + 1) / slice.count - in_batch * slice.index / slice.count;
+  if (options_.shuffle == Shuffle::full) return shuffled_rows(epoch, begin, rows);
+  const BlockOrder order(count_, options_.seed);
+  order_.clear();
+  for (std::int64_t place = begin; place < begin + rows; ++place) {
+    const std::int64_t at = options_.shuffle == Shuffle::blocks ? order.at(epoch, place) : place;
+    order_.push_back(rows_.empty() ? at : rows_[static_cast<std::size_t>(at)]);
+  }
+  return order_;
+}
+
+/// A part of the rows in the order of an epoch.
+std::span<const std::int64_t> BatchSampler::shuffled_rows(std::int64_t epoch, std::int64_t begin,
+                                                          std::int64_t rows) {
   if (epoch != epoch_) {
-    order_ = rows_;
-    if (options_.shuffle) {
-      Random random =
-          Random(options_.seed, batch_stream).split(static_cast<std::uint64_t>(epoch)).split(0);
-      random.shuffle(order_);
-    }
+    order_ = rows_.empty() ? first_rows(count_) : rows_;
+    Random random =
+        Random(options_.seed, batch_stream).split(static_cast<std::uint64_t>(epoch)).split(0);
+    random.shuffle(order_);
     epoch_ = epoch;
   }
-  const std::int64_t begin = step * options_.batch_size;
-  const std::int64_t rows = std::min(options_.batch_size, count() - begin);
-  const std::int64_t first = rows * slice.index / slice.count;
-  const std::int64_t last = rows * (slice.index + 1) / slice.count;
-  return std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(begin + first),
-                                                       static_cast<std::size_t>(last - first));
+  return std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(begin),
+                                                       static_cast<std::size_t>(rows));
 }
 
 Random BatchSampler::random(std::int64_t epoch, std::int64_t step, BatchSlice slice) const {
@@ -169,7 +187,9 @@ Tensor only_last_ids(const Tensor& ids) {
 NextItemBatches::NextItemBatches(const RaggedIds& sequences, Options options)
     : pieces_(pieces_of(sequences, options)),
       options_(options),
-      sampler_(pieces_.rows(), {.batch_size = options.batch_size, .seed = options.seed}) {}
+      sampler_(
+          pieces_.rows(),
+          {.batch_size = options.batch_size, .seed = options.seed, .shuffle = options.shuffle}) {}
 
 SequenceBatch NextItemBatches::operator()(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
   SequenceBatch batch =

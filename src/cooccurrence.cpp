@@ -53,7 +53,7 @@ Cooccurrence::Cooccurrence(const RaggedIds& sources, const RaggedIds& targets,
   if (sources.rows() != targets.rows())
     throw OptionError(detail::concat("Cooccurrence: expected a row of targets for each of the ",
                                      sources.rows(), " rows, got ", targets.rows()));
-  detail::expect_counted_ids("Cooccurrence: targets", targets.values(), 0, target_ids);
+  detail::expect_counted_ids("Cooccurrence: targets", targets, 0, target_ids);
   count(sources, targets, target_ids);
 }
 
@@ -61,7 +61,7 @@ void Cooccurrence::count(const RaggedIds& sources, const RaggedIds& targets,
                          std::int64_t target_ids) {
   if (options_.length < 1)
     throw OptionError(detail::concat("Cooccurrence: expected length >= 1, got ", options_.length));
-  detail::expect_counted_ids("Cooccurrence", sources.values(), options_.first_item, options_.ids);
+  detail::expect_counted_ids("Cooccurrence", sources, options_.first_item, options_.ids);
   if (sources.rows() > std::numeric_limits<std::int32_t>::max())
     throw OptionError(
         detail::concat("Cooccurrence: expected fewer than 2^31 rows, got ", sources.rows()));

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "refrain/core/tensor.hpp"
+#include "refrain/data/ragged_ids.hpp"
 
 namespace refrain::detail {
 
@@ -18,6 +19,14 @@ inline void expect_counted_ids(const char* model, std::span<const std::int32_t> 
     if (id < 0 || id >= size)
       throw OptionError(concat(model, ": expected ids in [0, ", size, "), got ", id));
   }
+}
+
+/// expect_counted_ids() for the ids of all rows.
+inline void expect_counted_ids(const char* model, const RaggedIds& rows, std::int64_t first,
+                               std::int64_t size) {
+  expect_counted_ids(model, std::span<const std::int32_t>(), first, size);
+  for (std::int64_t row = 0; row < rows.rows(); ++row)
+    expect_counted_ids(model, rows[row], first, size);
 }
 
 /// Throws unless the histories are i32 [B,T] of ids in [0, size) on the CPU.

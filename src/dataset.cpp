@@ -11,7 +11,7 @@ namespace {
 RaggedIds with_min_length(const RaggedIds& rows, std::int64_t min_length) {
   RaggedIds kept;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {
-    if (static_cast<std::int64_t>(rows[row].size()) >= min_length) kept.push_back(rows[row]);
+    if (static_cast<std::int64_t>(rows[row].size()) >= min_length) kept.push_row(rows, row);
   }
   return kept;
 }
@@ -20,7 +20,7 @@ HeldOut with_min_length(const HeldOut& part, std::int64_t min_length) {
   HeldOut kept;
   for (std::int64_t row = 0; row < part.rows.rows(); ++row) {
     if (static_cast<std::int64_t>(part.rows[row].size()) < min_length) continue;
-    kept.rows.push_back(part.rows[row]);
+    kept.rows.push_row(part.rows, row);
     kept.origin.push_back(part.origin[static_cast<std::size_t>(row)]);
   }
   return kept;
@@ -70,12 +70,12 @@ Dataset make_dataset(const Sequences& log, Vocabulary vocabulary, const DatasetO
   } else {
     const RaggedIds pieces = pieces_of(sequences, options);
     const Split split = split_random(pieces.rows(), options.fractions, options.split_seed);
-    for (const std::int64_t row : split.train) data.training.push_back(pieces[row]);
+    for (const std::int64_t row : split.train) data.training.push_row(pieces, row);
     for (const auto& [rows, part] :
          {std::pair{&split.valid, &data.validation}, {&split.test, &data.test}}) {
       part->is_unseen = true;
       for (const std::int64_t row : *rows) {
-        part->rows.push_back(pieces[row]);
+        part->rows.push_row(pieces, row);
         part->origin.push_back(row);
       }
     }

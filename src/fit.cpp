@@ -38,7 +38,8 @@ NextItemBatches batches_of(std::int64_t length, const Dataset& data, const FitOp
                                          .batch_size = options.batch,
                                          .seed = options.seed,
                                          .positions = options.positions,
-                                         .min_length = options.min_length});
+                                         .min_length = options.min_length,
+                                         .shuffle = options.shuffle});
 }
 
 bool is_shown(const FitOptions& options) {
@@ -48,13 +49,16 @@ bool is_shown(const FitOptions& options) {
 /// The setting that a resumed run must share with the run that wrote the checkpoint. Epochs,
 /// patience, learning rate and clipping may differ.
 RunSetting setting_of(std::int64_t length, const Dataset& data, const FitOptions& options) {
-  return {{"length", detail::concat(length)},
-          {"batch", detail::concat(options.batch)},
-          {"seed", detail::concat(options.seed)},
-          {"positions", options.positions == LossPositions::last ? "last" : "all"},
-          {"min_length", detail::concat(options.min_length)},
-          {"stop_on", metric_name(options)},
-          {"data", data.fingerprint()}};
+  RunSetting setting{{"length", detail::concat(length)},
+                     {"batch", detail::concat(options.batch)},
+                     {"seed", detail::concat(options.seed)},
+                     {"positions", options.positions == LossPositions::last ? "last" : "all"},
+                     {"min_length", detail::concat(options.min_length)},
+                     {"stop_on", metric_name(options)},
+                     {"data", data.fingerprint()}};
+  if (options.shuffle != Shuffle::full)
+    setting["shuffle"] = options.shuffle == Shuffle::blocks ? "blocks" : "none";
+  return setting;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "src/columns.hpp"
+#include "src/store_files.hpp"
 #include "src/time_columns.hpp"
 
 namespace refrain {
@@ -35,11 +36,9 @@ std::string all_formats() {
 }
 
 /// The first lines that are not blank.
-std::vector<std::string> first_lines(const std::string& path) {
+std::vector<std::string> first_lines(detail::LineReader& reader) {
   constexpr std::size_t max_lines = 20;
-  detail::LineReader reader(path, ReadOptions{}.max_line_bytes);
-  if (reader.file_bytes() == 0)
-    throw DataError(path, 0, "the file is empty or not seekable: name its format");
+  const std::string& path = reader.path();
   std::vector<std::string> lines;
   detail::Line line;
   while (lines.size() < max_lines && reader.next(line)) {
@@ -150,8 +149,17 @@ Format parse_format(std::string_view name) {
 }
 
 Format detect_format(const std::string& path, const ReadOptions& options) {
+  if (is_store(path)) return detail::read_manifest(path).format;
+  detail::LineReader reader(path, ReadOptions{}.max_line_bytes);
+  if (reader.file_bytes() == 0)
+    throw DataError(path, 0, "the file is empty or not seekable: name its format");
+  return detail::format_of_lines(reader, options);
+}
+
+Format detail::format_of_lines(LineReader& reader, const ReadOptions& options) {
+  const std::string& path = reader.path();
   const std::string_view file = detail::file_name(path);
-  std::vector<std::string> lines = first_lines(path);
+  std::vector<std::string> lines = first_lines(reader);
   if (file == "users.dat" || file == "u.user")
     throw DataError(path, 0, "contains user profiles, expected a behaviour log: use read_profiles");
   if (file.starts_with("movies.") || file == "u.item")

@@ -58,6 +58,9 @@ const typename Formats::value_type* find_format(const Formats& formats, Format f
   return nullptr;
 }
 
+/// The format of the first lines of a reader, which are then read; throws as detect_format().
+Format format_of_lines(LineReader& reader, const ReadOptions& options);
+
 /// The format's name and, unless a header names its columns, its layout: "u_data: user, item,
 /// rating, timestamp, separated by tabs".
 std::string description(Format format);

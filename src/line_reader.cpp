@@ -10,11 +10,32 @@
 
 namespace refrain::detail {
 
-LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : path_(path) {
-  if (max_line_bytes < 1 || max_line_bytes > line_limit_bytes) {
-    throw OptionError(detail::concat("reader: expected max_line_bytes from 1 to ", line_limit_bytes,
-                                     ", got ", max_line_bytes));
+namespace {
+
+/// The size of the block for files that need no smaller one.
+std::size_t block_bytes_for(std::int64_t max_line_bytes) {
+  if (max_line_bytes < 1 || max_line_bytes > LineReader::line_limit_bytes) {
+    throw OptionError(detail::concat("reader: expected max_line_bytes from 1 to ",
+                                     LineReader::line_limit_bytes, ", got ", max_line_bytes));
   }
+  return std::max(std::size_t{1} << 20, 2 * static_cast<std::size_t>(max_line_bytes));
+}
+
+}  // namespace
+
+LineReader::LineReader(std::string name, std::FILE* stream, std::string_view start,
+                       std::int64_t max_line_bytes)
+    : path_(std::move(name)),
+      file_(stream),
+      max_line_bytes_(static_cast<std::size_t>(max_line_bytes)) {
+  block_.resize(std::max(block_bytes_for(max_line_bytes), start.size()));
+  std::copy(start.begin(), start.end(), block_.begin());
+  end_ = start.size();
+  refilled_bytes_ = static_cast<std::int64_t>(end_);
+}
+
+LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : path_(path) {
+  const std::size_t block_bytes = block_bytes_for(max_line_bytes);
   expect_path(path);
   std::error_code status;
   if (std::filesystem::is_directory(path, status))
@@ -29,7 +50,6 @@ LineReader::LineReader(const std::string& path, std::int64_t max_line_bytes) : p
   if (std::filesystem::is_regular_file(path, status))
     file_bytes_ = static_cast<std::int64_t>(std::filesystem::file_size(path, status));
   max_line_bytes_ = static_cast<std::size_t>(max_line_bytes);
-  const std::size_t block_bytes = std::max<std::size_t>(std::size_t{1} << 20, 2 * max_line_bytes_);
   // The extra byte detects the end of the file.
   const std::size_t whole_file_bytes = static_cast<std::size_t>(file_bytes_) + 1;
   block_.resize(file_bytes_ > 0 ? std::min(block_bytes, whole_file_bytes) : block_bytes);
@@ -43,10 +63,11 @@ void LineReader::refill() {
   begin_ = 0;
   std::size_t got = 0;
   for (bool interrupted = true; interrupted;) {
+    // A signal may have ended the read before this one after some bytes, which sets the error flag.
+    std::clearerr(file_.get());
     errno = 0;
     got = std::fread(block_.data() + end_, 1, block_.size() - end_, file_.get());
     interrupted = got == 0 && std::ferror(file_.get()) != 0 && errno == EINTR;
-    if (interrupted) std::clearerr(file_.get());
   }
   if (got == 0) {
     if (std::ferror(file_.get()) != 0)
@@ -55,6 +76,7 @@ void LineReader::refill() {
     at_end_ = true;
   }
   end_ += got;
+  refilled_bytes_ += static_cast<std::int64_t>(got);
 }
 
 /// Skips the rest of a line that is too long.

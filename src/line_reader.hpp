@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "refrain/data/readers.hpp"
@@ -33,6 +34,10 @@ class LineReader {
   /// Throws DataError when the file cannot be opened, OptionError unless 1 <= max_line_bytes <=
   /// line_limit_bytes.
   LineReader(const std::string& path, std::int64_t max_line_bytes);
+  /// Reads from an open stream, whose first bytes have been read into `start`. `name` is for
+  /// messages.
+  LineReader(std::string name, std::FILE* stream, std::string_view start,
+             std::int64_t max_line_bytes);
 
   /// Reads the next line; false at the end of the file. A line that is too long is returned with a
   /// problem before its end is read, and the next call skips its rest. Throws DataError when
@@ -42,6 +47,10 @@ class LineReader {
   const std::string& path() const noexcept { return path_; }
   /// Length of the file in bytes; 0 when it has none (a pipe).
   std::int64_t file_bytes() const noexcept { return file_bytes_; }
+  /// Bytes of the lines so far, with their ends.
+  std::int64_t read_bytes() const noexcept {
+    return refilled_bytes_ - static_cast<std::int64_t>(end_ - begin_);
+  }
 
  private:
   void refill();
@@ -59,6 +68,7 @@ class LineReader {
   std::size_t begin_ = 0;    ///< the next line starts here
   std::size_t scanned_ = 0;  ///< there is no line end between begin_ and this
   std::size_t end_ = 0;
+  std::int64_t refilled_bytes_ = 0;  ///< bytes of the file that have been in the block
   std::int64_t line_number_ = 0;
   bool at_end_ = false;
   bool is_within_line_ = false;  ///< begin_ is within a line that is too long

@@ -15,7 +15,7 @@ std::span<const std::int32_t> newest_items(std::span<const std::int32_t> row, st
 
 void expect_naive_bayes(const RaggedIds& histories, const TransferExamples& training,
                         const NaiveBayesOptions& options) {
-  detail::expect_counted_ids("NaiveBayes", histories.values(), options.first_item, options.ids);
+  detail::expect_counted_ids("NaiveBayes", histories, options.first_item, options.ids);
   if (options.classes < 1)
     throw OptionError(detail::concat("NaiveBayes: expected classes >= 1, got ", options.classes));
   if (options.length < 1)

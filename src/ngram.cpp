@@ -18,13 +18,13 @@ NGram::NGram(const RaggedIds& sequences, const NGramOptions& options) : options_
   if (options.order < 1 || options.order > max_order)
     throw OptionError(
         detail::concat("NGram: expected order 1 to ", max_order, ", got ", options.order));
-  detail::expect_counted_ids("NGram", sequences.values(), options.first_item, options.ids);
+  detail::expect_counted_ids("NGram", sequences, options.first_item, options.ids);
   if (sequences.total() >= std::int64_t{no_context})
     throw OptionError(detail::concat("NGram: expected fewer than ", no_context, " events, got ",
                                      sequences.total()));
   const std::size_t first = static_cast<std::size_t>(options.first_item);
   std::vector<std::int64_t> counts(static_cast<std::size_t>(options.ids));
-  for (const std::int32_t id : sequences.values()) ++counts[static_cast<std::size_t>(id)];
+  sequences.for_each([&](std::int32_t id) { ++counts[static_cast<std::size_t>(id)]; });
   double events = 0;
   double distinct = 0;
   for (std::size_t id = first; id < counts.size(); ++id) {
@@ -37,26 +37,26 @@ NGram::NGram(const RaggedIds& sequences, const NGramOptions& options) : options_
   for (std::size_t id = first; id < counts.size(); ++id)
     unigram_[id] = (static_cast<double>(counts[id]) + share) / (events + distinct);
   // The context that ends with each event: at first the event's own item.
-  std::vector<std::uint32_t> context(static_cast<std::size_t>(sequences.total()));
-  std::transform(sequences.values().begin(), sequences.values().end(), context.begin(),
-                 [&](std::int32_t id) {
-                   return id < options.first_item ? no_context : static_cast<std::uint32_t>(id);
-                 });
+  std::vector<std::uint32_t> context;
+  context.reserve(static_cast<std::size_t>(sequences.total()));
+  sequences.for_each([&](std::int32_t id) {
+    context.push_back(id < options.first_item ? no_context : static_cast<std::uint32_t>(id));
+  });
   for (std::int64_t level = 1; level < options.order; ++level) add_level(sequences, context);
 }
 
 void NGram::add_level(const RaggedIds& sequences, std::vector<std::uint32_t>& context) {
   // A key is a context and the item after it.
   constexpr std::uint64_t no_key = std::numeric_limits<std::uint64_t>::max();
-  const std::span<const std::int32_t> items = sequences.values();
-  std::vector<std::uint64_t> key_of(items.size(), no_key);
+  std::vector<std::uint64_t> key_of(context.size(), no_key);
   std::size_t event = 0;
   for (std::int64_t row = 0; row < sequences.rows(); ++row) {
-    for (std::size_t place = 0; place < sequences[row].size(); ++place, ++event) {
-      if (place == 0 || items[event] < options_.first_item || context[event - 1] == no_context)
+    const std::span<const std::int32_t> items = sequences[row];
+    for (std::size_t place = 0; place < items.size(); ++place, ++event) {
+      if (place == 0 || items[place] < options_.first_item || context[event - 1] == no_context)
         continue;
       key_of[event] =
-          std::uint64_t{context[event - 1]} << 32 | static_cast<std::uint32_t>(items[event]);
+          std::uint64_t{context[event - 1]} << 32 | static_cast<std::uint32_t>(items[place]);
     }
   }
   std::vector<std::uint64_t> keys = key_of;
@@ -75,7 +75,7 @@ void NGram::add_level(const RaggedIds& sequences, std::vector<std::uint32_t>& co
   }
   for (std::size_t i = 1; i < level.begin.size(); ++i) level.begin[i] += level.begin[i - 1];
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-  for (std::size_t at = 0; at < items.size(); ++at) {
+  for (std::size_t at = 0; at < context.size(); ++at) {
     context[at] = key_of[at] == no_key
                       ? no_context
                       : static_cast<std::uint32_t>(

@@ -14,22 +14,33 @@ void expect_score_row(const Tensor& row) {
     throw DTypeError(detail::concat("popularity: expected scores of f32, got ", row.dtype()));
 }
 
-}  // namespace
-
-Tensor log_frequencies(std::span<const std::int32_t> ids, std::int64_t size) {
+/// Calls visit(count) to count ids, and returns the logarithms.
+template <class Visit>
+Tensor logs_of_counts(std::int64_t size, const Visit& visit) {
   if (size < 1)
     throw OptionError(detail::concat("log_frequencies: expected size >= 1, got ", size));
   std::vector<double> counts(static_cast<std::size_t>(size), 0.5);
-  for (const std::int32_t id : ids) {
+  visit([&](std::int32_t id) {
     if (id < 0 || id >= size)
       throw OptionError(
           detail::concat("log_frequencies: expected ids in [0, ", size, "), got ", id));
     counts[static_cast<std::size_t>(id)] += 1;
-  }
+  });
   Tensor scores({size}, DType::f32);
   std::transform(counts.begin(), counts.end(), scores.data<float>(),
                  [](double count) { return static_cast<float>(std::log(count)); });
   return scores;
+}
+
+}  // namespace
+
+Tensor log_frequencies(std::span<const std::int32_t> ids, std::int64_t size) {
+  return logs_of_counts(size,
+                        [&](const auto& count) { std::for_each(ids.begin(), ids.end(), count); });
+}
+
+Tensor log_frequencies(const RaggedIds& rows, std::int64_t size) {
+  return logs_of_counts(size, [&](const auto& count) { rows.for_each(count); });
 }
 
 Tensor repeat_row(const Tensor& row, std::int64_t count) {

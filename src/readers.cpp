@@ -5,6 +5,8 @@
 
 #include "src/columns.hpp"
 #include "src/formats.hpp"
+#include "src/log_stream.hpp"
+#include "src/store_files.hpp"
 #include "src/time_columns.hpp"
 
 namespace refrain {
@@ -30,23 +32,6 @@ std::string unread_times(std::string_view column) {
       "name it with time_column (--time-column) to read it, remove it, ", or_in_file_order);
 }
 
-/// Throws DataError for times that fall from line to line, where equal times keep the order of the
-/// lines, which is the reverse one.
-void expect_rising_ties(const std::string& path, const Interactions& events) {
-  detail::TimeOrder order;
-  for (std::size_t i = 0; i < events.time.size() && !order.never_falls(events.size()); ++i)
-    order.add(events.user[i], events.time[i]);
-  if (!order.is_falling() || order.ties() == 0) return;
-  throw DataError(
-      path, 0,
-      detail::concat("the file is in falling time order, and ", order.ties(),
-                     order.ties() == 1 ? " event has" : " events have",
-                     " the same time as the event before of the same user: equal times keep the "
-                     "order of the lines, which would be the reverse one. Reverse the order of the "
-                     "lines, so that the oldest event comes first, or give the time of day; or, if "
-                     "the lines are in time order, set in_file_order (--in-file-order)"));
-}
-
 /// The text that a report adds when the times of an ignored column fall.
 std::string falling_times(std::string_view column) {
   return detail::concat("; warning: the times in ", column,
@@ -54,16 +39,21 @@ std::string falling_times(std::string_view column) {
                         "oldest: reverse the order of the lines, or read the times");
 }
 
+using EventFunction = std::function<void(const detail::StreamedEvent&)>;
+
 /// Turns lines into events. A refused line changes nothing.
 class EventLines {
  public:
-  EventLines(const EventFormat& format, const ReadOptions& options, std::int64_t file_bytes)
+  /// Events go to `function`, or into memory when it is empty.
+  EventLines(const EventFormat& format, const ReadOptions& options, std::int64_t file_bytes,
+             EventFunction function = {})
       : format_(format),
         needs_header_(format.header),
         in_file_order_(options.in_file_order),
         keep_ratings_(options.keep_ratings),
         file_bytes_(file_bytes),
-        options_(options) {
+        options_(options),
+        function_(std::move(function)) {
     if (in_file_order_) ignore_time(format_.time, {});
   }
 
@@ -144,10 +134,12 @@ class EventLines {
   const std::string& columns_read() const noexcept { return columns_read_; }
 
   Interactions take() && { return std::move(events_); }
-  bool empty() const noexcept { return events_.user.empty(); }
+  bool empty() const noexcept { return count_of_events_ == 0; }
+  bool has_times() const noexcept { return format_.time >= 0; }
 
  private:
   static constexpr int max_sample = 20;
+  static constexpr std::int32_t max_checked_users = 4096;
 
   /// An unread column whose sampled fields all look like times.
   struct Times {
@@ -189,6 +181,13 @@ class EventLines {
     format_.time = -1;
     ignored_time_ = column;
     ignored_name_ = name.empty() ? detail::concat("field ", column + 1) : std::move(name);
+  }
+
+  /// Empties the table of users. For a stream it holds users whose ids have been checked, and not
+  /// all of them.
+  void forget_users() {
+    events_.users = {};
+    ignored_order_.forget_users();
   }
 
   /// Follows the times that in_file_order ignores, as long as they can be parsed.
@@ -240,18 +239,28 @@ class EventLines {
   }
 
   void store(const Line& line, std::int32_t item, float rating, std::int64_t time) {
-    if (events_.user.size() == events_.user.capacity()) reserve(line);
-    events_.user.push_back(user_number_);
-    events_.item.push_back(item);
-    if (format_.time >= 0) events_.time.push_back(time);
-    if (format_.rating >= 0 && keep_ratings_) events_.rating.push_back(rating);
+    ++count_of_events_;
     if (ignored_time_ >= 0) follow_ignored_time(line);
+    if (function_) {
+      function_({user_, item, time, events_.items});
+      if (events_.users.size() >= max_checked_users) forget_users();
+    } else {
+      keep(line, item, rating, time);
+    }
     if (fields_.empty()) return;
     ++sampled_;
     std::erase_if(times_, [&](const Times& times) {
       return !detail::looks_like_time(
           detail::trim(fields_[static_cast<std::size_t>(times.column)]));
     });
+  }
+
+  void keep(const Line& line, std::int32_t item, float rating, std::int64_t time) {
+    if (events_.user.size() == events_.user.capacity()) reserve(line);
+    events_.user.push_back(user_number_);
+    events_.item.push_back(item);
+    if (format_.time >= 0) events_.time.push_back(time);
+    if (format_.rating >= 0 && keep_ratings_) events_.rating.push_back(rating);
   }
 
   /// Reserves memory for all events, estimated from the bytes of the lines so far. Unused pages
@@ -290,18 +299,20 @@ class EventLines {
   std::vector<Times> times_;
   int sampled_ = 0;
   std::int32_t user_number_ = 0;
+  std::int64_t count_of_events_ = 0;
   Interactions events_;
+  EventFunction function_;
 };
 
-Interactions read_events(const std::string& path, const EventFormat& format,
-                         const ReadOptions& options) {
+/// Gives all lines of a log to `lines`.
+void read_lines(detail::LineReader& reader, EventLines& lines, const EventFormat& format,
+                const ReadOptions& options) {
+  const std::string& path = reader.path();
   if (!format.header) detail::expect_no_column_options(options, path, format.format);
   if (options.in_file_order && !options.time_column.empty())
     throw OptionError(
         "time_column (--time-column): expected no in_file_order (--in-file-order) beside it, which "
         "reads no times");
-  detail::LineReader reader(path, options.max_line_bytes);
-  EventLines lines(format, options, reader.file_bytes());
   const auto expect_no_unread_times = [&] {
     if (const std::string_view column = lines.column_of_times(); !column.empty())
       throw DataError(path, 1, unread_times(column));
@@ -326,8 +337,18 @@ Interactions read_events(const std::string& path, const EventFormat& format,
       options.report->read_as += detail::concat(": ", lines.columns_read());
     options.report->read_as += lines.time_warning();
   }
+}
+
+Interactions read_events(const std::string& path, const EventFormat& format,
+                         const ReadOptions& options) {
+  detail::LineReader reader(path, options.max_line_bytes);
+  EventLines lines(format, options, reader.file_bytes());
+  read_lines(reader, lines, format, options);
   Interactions events = std::move(lines).take();
-  expect_rising_ties(path, events);
+  detail::TimeOrder order;
+  for (std::size_t i = 0; i < events.time.size() && !order.never_falls(events.size()); ++i)
+    order.add(events.user[i], events.time[i]);
+  detail::expect_rising_ties(path, order);
   return events;
 }
 
@@ -379,7 +400,7 @@ class RowLines {
   }
 
   TransferSequences take() && { return std::move(rows_); }
-  bool empty() const noexcept { return rows_.source.rows.empty(); }
+  TransferSequences& rows() noexcept { return rows_; }
 
  private:
   void add(Sequences& to, std::size_t begin, std::size_t end) {
@@ -392,22 +413,70 @@ class RowLines {
   TransferSequences rows_;
 };
 
-TransferSequences read_rows(const std::string& path, const RowFormat& format,
-                            const ReadOptions& options) {
-  detail::expect_no_column_options(options, path, format.format);
-  detail::LineReader reader(path, options.max_line_bytes);
+/// Calls function(rows) after each line.
+template <class Function>
+TransferSequences read_rows(detail::LineReader& reader, const RowFormat& format,
+                            const ReadOptions& options, const Function& function) {
+  detail::expect_no_column_options(options, reader.path(), format.format);
   RowLines lines(format);
   const std::string read_as = detail::description(format.format);
-  detail::for_each_line(reader, options, read_as,
-                        [&](const Line& line) { return lines.accept(line); });
-  if (lines.empty()) throw DataError(path, 0, "holds no sequences");
+  bool is_empty = true;
+  detail::for_each_line(reader, options, read_as, [&](const Line& line) {
+    std::string reason = lines.accept(line);
+    if (reason.empty()) {
+      is_empty = false;
+      function(lines.rows());
+    }
+    return reason;
+  });
+  if (is_empty) throw DataError(reader.path(), 0, "holds no sequences");
   if (options.report != nullptr) options.report->read_as = read_as;
   return std::move(lines).take();
 }
 
+TransferSequences read_rows(const std::string& path, const RowFormat& format,
+                            const ReadOptions& options) {
+  detail::LineReader reader(path, options.max_line_bytes);
+  return read_rows(reader, format, options, [](const TransferSequences&) {});
+}
+
 }  // namespace
 
+namespace detail {
+
+void expect_rising_ties(const std::string& path, const TimeOrder& order) {
+  if (!order.is_falling() || order.ties() == 0) return;
+  throw DataError(
+      path, 0,
+      concat("the file is in falling time order, and ", order.ties(),
+             order.ties() == 1 ? " event has" : " events have",
+             " the same time as the event before of the same user: equal times keep the "
+             "order of the lines, which would be the reverse one. Reverse the order of the "
+             "lines, so that the oldest event comes first, or give the time of day; or, if "
+             "the lines are in time order, set in_file_order (--in-file-order)"));
+}
+
+StreamedLog stream_events(LineReader& reader, Format format, const ReadOptions& options,
+                          const EventFunction& function) {
+  const EventFormat& events = *find_format(event_formats, format);
+  EventLines lines(events, options, reader.file_bytes(), function);
+  read_lines(reader, lines, events, options);
+  const bool has_times = lines.has_times();
+  return {std::move(lines).take().items, has_times};
+}
+
+TransferSequences stream_rows(LineReader& reader, Format format, const ReadOptions& options,
+                              const std::function<void(TransferSequences&)>& function) {
+  return read_rows(reader, *find_format(row_formats, format), options, function);
+}
+
+}  // namespace detail
+
 Interactions read_interactions(const std::string& path, const ReadOptions& options) {
+  if (is_store(path))
+    throw OptionError(detail::concat("read_interactions: ", path,
+                                     " is a sequence store, which holds sequences: use "
+                                     "read_sequences"));
   const Format format = chosen_format(path, options);
   const EventFormat* const events = detail::find_format(detail::event_formats, format);
   if (events == nullptr)
@@ -417,6 +486,7 @@ Interactions read_interactions(const std::string& path, const ReadOptions& optio
 }
 
 Sequences read_sequences(const std::string& path, const ReadOptions& options) {
+  if (is_store(path)) return detail::read_store(path, options, false).source;
   const Format format = chosen_format(path, options);
   if (const EventFormat* const events = detail::find_format(detail::event_formats, format);
       events != nullptr) {
@@ -431,6 +501,7 @@ Sequences read_sequences(const std::string& path, const ReadOptions& options) {
 }
 
 TransferSequences read_transfer(const std::string& path, const ReadOptions& options) {
+  if (is_store(path)) return detail::read_store(path, options, true);
   const Format format = chosen_format(path, options);
   const RowFormat* const rows = detail::find_format(detail::row_formats, format);
   if (rows == nullptr || !rows->parted) {

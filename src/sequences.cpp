@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "src/items_of_rows.hpp"
+
 namespace refrain {
 namespace {
 
@@ -100,8 +102,10 @@ void append(Sequences& sequences, const Sequences& more) {
                      (more.rows.empty() || !more.user.empty());
   const std::vector<std::int32_t> item = intern_all(sequences.items, more.items);
   for (std::int64_t row = 0; row < more.rows.rows(); ++row) {
-    for (const std::int32_t id : more.rows[row])
+    for (const std::int32_t id : more.rows[row]) {
+      detail::expect_item(more, id);
       sequences.rows.add(item[static_cast<std::size_t>(id)]);
+    }
     sequences.rows.end_row();
   }
   if (named) {
@@ -130,6 +134,7 @@ TransferSequences split_domains(const Sequences& sequences, std::int64_t first_t
   }
   for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
     for (const std::int32_t item : sequences.rows[row]) {
+      detail::expect_item(sequences, item);
       const Place& to = place[static_cast<std::size_t>(item)];
       (to.target ? parts.target : parts.source).rows.add(to.number);
     }
@@ -150,15 +155,15 @@ CutSequences cut(const RaggedIds& rows, CutOptions options) {
   }
   CutSequences pieces;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {
-    const std::span<const std::int32_t> ids = rows[row];
+    const std::size_t ids = rows[row].size();
     const std::size_t length = static_cast<std::size_t>(options.length);
-    const std::size_t oldest = ids.size() % length;
+    const std::size_t oldest = ids % length;
     if (oldest >= static_cast<std::size_t>(options.min_length)) {
-      pieces.rows.push_back(ids.first(oldest));
+      pieces.rows.push_part(rows, row, 0, oldest);
       pieces.origin.push_back(row);
     }
-    for (std::size_t begin = oldest; begin < ids.size(); begin += length) {
-      pieces.rows.push_back(ids.subspan(begin, length));
+    for (std::size_t begin = oldest; begin < ids; begin += length) {
+      pieces.rows.push_part(rows, row, begin, length);
       pieces.origin.push_back(row);
     }
   }

@@ -40,15 +40,15 @@ Split split_random(std::int64_t count, SplitFractions fractions, std::uint64_t s
 LeaveLastOut split_leave_last_out(const RaggedIds& rows) {
   LeaveLastOut split;
   for (std::int64_t row = 0; row < rows.rows(); ++row) {
-    const std::span<const std::int32_t> ids = rows[row];
-    if (ids.size() < 3) {
-      split.train.push_back(ids);
+    const std::size_t ids = rows[row].size();
+    if (ids < 3) {
+      split.train.push_row(rows, row);
       continue;
     }
-    split.train.push_back(ids.first(ids.size() - 2));
-    split.valid.rows.push_back(ids.first(ids.size() - 1));
+    split.train.push_part(rows, row, 0, ids - 2);
+    split.valid.rows.push_part(rows, row, 0, ids - 1);
     split.valid.origin.push_back(row);
-    split.test.rows.push_back(ids);
+    split.test.rows.push_row(rows, row);
     split.test.origin.push_back(row);
   }
   return split;

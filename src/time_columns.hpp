@@ -38,6 +38,17 @@ class TimeParser {
 class TimeOrder {
  public:
   void add(std::int32_t user, std::int64_t time);
+  /// Adds the counts of other users.
+  void add(const TimeOrder& other) noexcept {
+    rises_ += other.rises_;
+    falls_ += other.falls_;
+    ties_ += other.ties_;
+  }
+  /// Keeps the counts; the numbers of users may then mean others.
+  void forget_users() {
+    latest_.clear();
+    has_latest_.clear();
+  }
 
   /// Pairs of consecutive events of a user with equal times.
   std::int64_t ties() const noexcept { return ties_; }

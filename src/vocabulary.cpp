@@ -7,6 +7,9 @@
 #include <cstdio>
 #include <numeric>
 
+#include "src/items_of_rows.hpp"
+#include "src/spooled_rows.hpp"
+
 namespace refrain {
 namespace {
 
@@ -89,7 +92,10 @@ void expect_min_count(std::int64_t min_count) {
 /// Number of occurrences of each item.
 std::vector<std::int64_t> occurrences(const Sequences& sequences) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(sequences.items.size()), 0);
-  for (const std::int32_t item : sequences.rows.values()) ++counts[static_cast<std::size_t>(item)];
+  sequences.rows.for_each([&](std::int32_t item) {
+    detail::expect_item(sequences, item);
+    ++counts[static_cast<std::size_t>(item)];
+  });
   return counts;
 }
 
@@ -261,15 +267,26 @@ RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary, Unkno
   for (std::int32_t item = 0; item < sequences.items.size(); ++item) {
     id_of[static_cast<std::size_t>(item)] = vocabulary.find(sequences.items[item]);
   }
+  const auto encode_to = [&](auto& rows) {
+    for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
+      for (const std::int32_t item : sequences.rows[row]) {
+        detail::expect_item(sequences, item);
+        const std::int32_t id = id_of[static_cast<std::size_t>(item)];
+        if (id >= vocabulary.first_item() || unknown == UnknownItems::keep) rows.add(id);
+      }
+      rows.end_row();
+    }
+    sequences.rows.expect_intact();
+  };
+  if (sequences.rows.file() != nullptr) {
+    detail::SpooledRows rows(detail::folder_of(sequences.rows.file()->path()),
+                             sequences.rows.rows());
+    encode_to(rows);
+    return rows.finish();
+  }
   RaggedIds rows;
   rows.reserve(sequences.rows.rows(), sequences.rows.total());
-  for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {
-    for (const std::int32_t item : sequences.rows[row]) {
-      const std::int32_t id = id_of[static_cast<std::size_t>(item)];
-      if (id >= vocabulary.first_item() || unknown == UnknownItems::keep) rows.add(id);
-    }
-    rows.end_row();
-  }
+  encode_to(rows);
   return rows;
 }
 

@@ -19,6 +19,13 @@
 #include "src/utf8.hpp"
 
 namespace refrain {
+
+using detail::folder_of;
+using detail::Lock;
+using detail::replaced_by;
+using detail::sync_folder;
+using detail::try_lock;
+
 namespace {
 
 /// Largest size of one read or write.
@@ -41,35 +48,6 @@ int uninterrupted(Call call) {
   for (;;) {
     if (const int result = call(); result == 0 || errno != EINTR) return result;
   }
-}
-
-enum class Lock { taken, held_by_another, unknown };
-
-/// Takes the lock of a writer, which the descriptor holds until it is closed. `unknown`: the file
-/// system has no locks.
-Lock try_lock(int descriptor) {
-  if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0)
-    return Lock::taken;
-  return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::unknown;
-}
-
-/// The name of the file that a temporary file replaces: the temporary name without its suffix
-/// ".<process>.<number>.tmp". Empty for any other name.
-std::string_view replaced_by(std::string_view name) {
-  constexpr std::string_view end = ".tmp";
-  if (!name.ends_with(end)) return {};
-  name.remove_suffix(end.size());
-  for (int part = 0; part < 2; ++part) {
-    const std::size_t digits = name.size() - (name.find_last_not_of("0123456789") + 1);
-    if (digits == 0 || digits == name.size() || name[name.size() - digits - 1] != '.') return {};
-    name.remove_suffix(digits + 1);
-  }
-  return name;
-}
-
-std::string folder_of(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  return folder.empty() ? "." : folder;
 }
 
 /// Removes the temporary files of killed writers, which no process locks.
@@ -97,6 +75,40 @@ void detail::expect_path(const std::string& path) {
   throw DataError(detail::printable(path), 0,
                   detail::concat("the path holds a NUL byte: expected a path, got one of ",
                                  path.size(), " bytes that the system would cut to ", length));
+}
+
+std::string_view detail::replaced_by(std::string_view name) {
+  constexpr std::string_view end = ".tmp";
+  if (!name.ends_with(end)) return {};
+  name.remove_suffix(end.size());
+  for (int part = 0; part < 2; ++part) {
+    const std::size_t digits = name.size() - (name.find_last_not_of("0123456789") + 1);
+    if (digits == 0 || digits == name.size() || name[name.size() - digits - 1] != '.') return {};
+    name.remove_suffix(digits + 1);
+  }
+  return name;
+}
+
+std::string detail::folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+detail::Lock detail::try_lock(int descriptor) {
+  if (uninterrupted([&] { return ::flock(descriptor, LOCK_EX | LOCK_NB); }) == 0)
+    return Lock::taken;
+  return errno == EWOULDBLOCK ? Lock::held_by_another : Lock::unknown;
+}
+
+void detail::sync_folder(const std::string& folder, const std::string& path) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;  // a folder that can be written but not read cannot be synced
+  const int result = uninterrupted([&] { return ::fsync(descriptor); });
+  const int error = errno;
+  ::close(descriptor);
+  // File systems that cannot sync folders answer EINVAL.
+  if (result != 0 && error != EINVAL)
+    throw DataError(path, 0, because("its folder cannot be synced to disk", error));
 }
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
@@ -194,14 +206,7 @@ void ReplacedFile::commit() {
     fail("cannot be renamed to its final name");
   temporary_.clear();
   ::close(std::exchange(descriptor_, -1));
-  const int descriptor = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;  // a folder that can be written but not read cannot be synced
-  const int result = uninterrupted([&] { return ::fsync(descriptor); });
-  const int error = errno;
-  ::close(descriptor);
-  // File systems that cannot sync folders answer EINVAL.
-  if (result != 0 && error != EINVAL)
-    throw DataError(path_, 0, because("its folder cannot be synced to disk", error));
+  sync_folder(folder_of(path_), path_);
 }
 
 }  // namespace refrain

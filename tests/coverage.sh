@@ -33,6 +33,7 @@ else
   bash tests/examples/peterrec.sh "$PWD/$folder/examples/peterrec" || status=$?
   bash tests/examples/cmnrec.sh "$PWD/$folder/examples/cmnrec" || status=$?
   bash tests/examples/intake.sh "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
+  bash tests/examples/store.sh "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
   bash tests/examples/serve.sh "$PWD/$folder/examples/serve" "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
   bash tests/examples/serve_states.sh "$PWD/$folder/examples/serve" "$PWD/$folder/examples/peterrec" || status=$?
   bash tests/examples/streams.sh "$PWD/$folder/examples/serve" "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?

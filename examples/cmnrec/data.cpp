@@ -108,16 +108,18 @@ std::vector<std::string> test_users(const Sequences& behaviour, const Dataset& d
 }
 
 std::uint64_t fingerprint(const Dataset& data) {
-  RaggedIds rows;
   Split split;
   const RaggedIds* const parts[] = {&data.training, &data.validation.rows, &data.test.rows};
   std::vector<std::int64_t>* const numbers[] = {&split.train, &split.valid, &split.test};
-  for (const std::size_t part : part_of_each(data)) {
-    const std::int64_t in_part = static_cast<std::int64_t>(numbers[part]->size());
-    numbers[part]->push_back(rows.rows());
-    rows.push_back((*parts[part])[in_part]);
+  const std::vector<std::size_t> part_of = part_of_each(data);
+  DataHash hash;
+  hash.add(std::ssize(part_of));  // the rows in their order, hashed as RaggedIds are
+  for (std::int64_t row = 0; row < std::ssize(part_of); ++row) {
+    const std::size_t part = part_of[static_cast<std::size_t>(row)];
+    hash.add((*parts[part])[std::ssize(*numbers[part])]);
+    numbers[part]->push_back(row);
   }
-  return DataHash().add(rows).add(split).value();
+  return hash.add(split).value();
 }
 
 }  // namespace refrain::cmnrec

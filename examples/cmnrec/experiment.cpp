@@ -38,7 +38,8 @@ class Objective {
         batches_(data.training, {.length = model.length(),
                                  .batch_size = options.train.batch,
                                  .seed = seed,
-                                 .min_length = options.data.min_length}),
+                                 .min_length = options.data.min_length,
+                                 .shuffle = options.train.shuffle}),
         sampler_({.first = data.vocabulary.first_item(), .range = data.vocabulary.items()}) {
     const std::int64_t items = data.vocabulary.items();
     if (options_.negatives == 0) options_.negatives = std::max<std::int64_t>(1, items / 10);

@@ -2,6 +2,7 @@
 
 #include "cmnrec/commands.hpp"
 #include "common/command_line.hpp"
+#include "common/prepare.hpp"
 
 namespace {
 
@@ -164,6 +165,10 @@ void settle_compare(const CLI::App& app, Options& options) {
   unless_given("--patience", options.train.patience, 20);
 }
 
+void add_prepare(CLI::App& app, Options& options) {
+  add_prepare_options(app, options.log, options.prepare);
+}
+
 constexpr Command<Options> commands[] = {
     {.name = "train",
      .text = "Train one model on behaviour sequences",
@@ -185,6 +190,10 @@ constexpr Command<Options> commands[] = {
      .add = add_compare,
      .run = compare,
      .settle = settle_compare},
+    {.name = "prepare",
+     .text = "Write a log as a sequence store, for data larger than memory",
+     .add = add_prepare,
+     .run = [](const Options& options) { return prepare_log(options.log, options.prepare); }},
 };
 
 constexpr const char* about =

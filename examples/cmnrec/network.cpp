@@ -146,7 +146,7 @@ std::unique_ptr<NextItemModel> make_model(const ModelOptions& options, std::int6
 
 std::unique_ptr<NextItemModel> make_popularity(const Dataset& data, std::int64_t length) {
   return counting_model(
-      length, MostPopular(log_frequencies(data.training.values(), data.vocabulary.size()), length));
+      length, MostPopular(log_frequencies(data.training, data.vocabulary.size()), length));
 }
 
 bool is_baseline(Contender contender) {

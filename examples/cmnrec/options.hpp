@@ -111,6 +111,7 @@ struct Options {
   examples::RunOptions run;
   CompareOptions compare;
   examples::RecommendOptions recommend;
+  examples::PrepareOptions prepare;
   std::string model_file = "cmnrec.safetensors";
   std::string state_file;  ///< file of --resume
   Protocol protocol = Protocol::full;

@@ -170,6 +170,9 @@ void add_run_options(CLI::App& app, RunOptions& run);
 /// Adds --data and the options of its reader. `text`: the help of --data.
 void add_log_options(CLI::App& app, LogOptions& log, const std::string& text);
 
+/// Adds the options of `prepare`: --data, the options of its reader, --out and --memory.
+void add_prepare_options(CLI::App& app, LogOptions& log, PrepareOptions& prepare);
+
 /// Adds --titles, for commands that print items.
 void add_titles(CLI::App& app, LogOptions& log);
 

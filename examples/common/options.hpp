@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/choice.hpp"
+#include "refrain/data/batches.hpp"
 
 namespace refrain::examples {
 
@@ -37,6 +38,12 @@ struct WarmStart {
   bool is_on() const { return !file.empty(); }
 };
 
+/// The store that `prepare` writes.
+struct PrepareOptions {
+  std::string store;  ///< a new folder
+  std::int64_t memory_bytes = std::int64_t{1} << 30;
+};
+
 /// The course of the learning rate after the warm-up, until the last of the maximum number of
 /// epochs: constant, or a decay to 0.
 enum class RateSchedule : std::uint8_t { constant, cosine, linear };
@@ -46,6 +53,10 @@ inline constexpr Choice<RateSchedule> choices<RateSchedule>[] = {
     {"cosine", RateSchedule::cosine},
     {"linear", RateSchedule::linear}};
 
+template <>
+inline constexpr Choice<Shuffle> choices<Shuffle>[] = {{"full", Shuffle::full},
+                                                       {"blocks", Shuffle::blocks}};
+
 struct TrainOptions {
   std::int64_t epochs = 20;
   std::int64_t batch = 64;
@@ -53,11 +64,12 @@ struct TrainOptions {
   double learning_rate = 1e-3;
   double warmup = 0;  ///< epochs in which the learning rate grows linearly; may be fractional
   RateSchedule rate_schedule = RateSchedule::constant;
-  std::int64_t patience = 5;  ///< evaluations without improvement before training stops
-  double plateau_margin = 0;  ///< TrainerOptions::plateau_margin
-  double clip = 5;            ///< maximum gradient norm; 0: no clipping
-  double l2 = 0;              ///< L2 regularization of the head's weight, which may be tied
-  double decay = 0;           ///< AdamOptions::decay
+  std::int64_t patience = 5;        ///< evaluations without improvement before training stops
+  double plateau_margin = 0;        ///< TrainerOptions::plateau_margin
+  double clip = 5;                  ///< maximum gradient norm; 0: no clipping
+  double l2 = 0;                    ///< L2 regularization of the head's weight, which may be tied
+  double decay = 0;                 ///< AdamOptions::decay
+  Shuffle shuffle = Shuffle::full;  ///< order of the sequences of an epoch
 };
 
 /// The search for the learning rate, and for the dropout (common/search.hpp).

@@ -1,16 +1,45 @@
 #include "common/command_line.hpp"
 
-namespace refrain::examples {
+#include <charconv>
+#include <limits>
 
-void add_run_options(CLI::App& app, RunOptions& run) {
-  add_value(app, "--seed", run.seed, "Random seed");
-  add_value(app, "--threads", run.threads, "Threads; 0: one per core", between(0, 1024));
-  add_value(app, "--device", run.device, "Device to compute on");
+#include "refrain/data/sequence_store.hpp"
+
+namespace refrain::examples {
+namespace {
+
+/// Accepts a file or the folder of a sequence store.
+CLI::Validator log_or_store() {
+  return CLI::Validator(
+      [](std::string& path) { return is_store(path) ? std::string() : CLI::ExistingFile(path); },
+      "FILE");
 }
 
-void add_log_options(CLI::App& app, LogOptions& log, const std::string& text) {
+/// Accepts a file or "-".
+CLI::Validator file_or_input() {
+  return CLI::Validator(
+      [](std::string& path) { return path == "-" ? std::string() : CLI::ExistingFile(path); },
+      "FILE");
+}
+
+/// A number of bytes with an optional unit of 1024: 8388608, 512M, 4G. Throws OptionError about
+/// --memory.
+std::int64_t bytes_of(const std::string& text) {
+  std::int64_t bytes = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+  const std::string unit(end, text.data() + text.size());
+  const std::string units = "KMGT";
+  const std::size_t power = unit.empty() ? 0 : units.find(unit.front()) + 1;
+  const bool is_known = unit.empty() || (power != 0 && (unit.size() == 1 || unit.substr(1) == "B"));
+  if (error != std::errc() || bytes < 0 || !is_known ||
+      bytes > std::numeric_limits<std::int64_t>::max() >> (10 * power))
+    throw OptionError(
+        concat("--memory: expected a size such as 8388608, 512M or 4G, got '", text, "'"));
+  return bytes << (10 * power);
+}
+
+void add_reader_options(CLI::App& app, LogOptions& log) {
   const OptionGroup add(app, "Data");
-  add("--data", log.files, text, CLI::ExistingFile);
   add("--format", log.format, "Format of all files");
   add("--skip-bad-lines", log.skip_bad_lines, "Maximum number of malformed lines to skip in a file",
       not_negative());
@@ -27,6 +56,32 @@ void add_log_options(CLI::App& app, LogOptions& log, const std::string& text) {
              "(timestamp, created_at, ...)");
   add("--in-file-order", log.in_file_order,
       "Ignore timestamps: each user's events are in time order in the file");
+}
+
+}  // namespace
+
+void add_run_options(CLI::App& app, RunOptions& run) {
+  add_value(app, "--seed", run.seed, "Random seed");
+  add_value(app, "--threads", run.threads, "Threads; 0: one per core", between(0, 1024));
+  add_value(app, "--device", run.device, "Device to compute on");
+}
+
+void add_log_options(CLI::App& app, LogOptions& log, const std::string& text) {
+  OptionGroup(app, "Data")("--data", log.files, text + "; logs, or stores that prepare wrote",
+                           log_or_store());
+  add_reader_options(app, log);
+}
+
+void add_prepare_options(CLI::App& app, LogOptions& log, PrepareOptions& prepare) {
+  OptionGroup(app, "Data")("--data", log.files, "Behaviour file; - for the standard input",
+                           file_or_input());
+  add_reader_options(app, log);
+  add_value(app, "--out", prepare.store, "Folder to write, which must not exist");
+  app.add_option_function<std::string>(
+         "--memory", [&prepare](const std::string& text) { prepare.memory_bytes = bytes_of(text); },
+         "Memory for tables and buffers, such as 512M or 4G; the store does not depend on it")
+      ->default_str("1G")
+      ->type_name("SIZE");
 }
 
 void add_titles(CLI::App& app, LogOptions& log) {
@@ -68,6 +123,9 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
       "that of one slice",
       between(1, 65536));
   add("learning-rate", train.learning_rate, "Learning rate of Adam", above_zero());
+  add("shuffle", train.shuffle,
+      "Order of an epoch: full takes 8 bytes of memory per sequence, blocks none, and blocks reads "
+      "data larger than memory from one part of the disk after the other");
   add("warmup", train.warmup,
       "Number of epochs, such as 0.5, in which the learning rate grows linearly to its value",
       not_negative());

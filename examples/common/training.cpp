@@ -25,6 +25,7 @@ RunSetting setting_of_config(const std::string& config) {
 void add_regularization(RunSetting& setting, const TrainOptions& options) {
   setting["l2"] = fmt::format("{}", options.l2);
   if (options.decay > 0) setting["decay"] = fmt::format("{}", options.decay);
+  if (options.shuffle != Shuffle::full) setting["shuffle"] = name_of(options.shuffle);
 }
 
 AdamOptions adam_options(const TrainOptions& options) {

@@ -22,8 +22,8 @@ namespace refrain::examples {
 /// learning rate and its schedule, clipping and threads.
 RunSetting setting_of_config(const std::string& config);
 
-/// Adds the settings of the loss: L2, and weight decay unless it is 0, as states of older versions
-/// lack it.
+/// Adds the settings of the loss and of the order of an epoch: L2, and weight decay and the order
+/// unless they are the defaults, as states of older versions lack them.
 void add_regularization(RunSetting& setting, const TrainOptions& options);
 
 /// The options of Adam.

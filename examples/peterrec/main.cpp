@@ -1,6 +1,7 @@
 // Command line of the PeterRec example.
 
 #include "common/command_line.hpp"
+#include "common/prepare.hpp"
 #include "peterrec/commands.hpp"
 
 namespace {
@@ -191,6 +192,12 @@ void add_compare(CLI::App& app, Options& options) {
             "Number of users to print with their recommendations");
 }
 
+void add_prepare(CLI::App& app, Options& options) {
+  add_prepare_options(app, options.data, options.prepare);
+}
+
+Outcome prepare(const Options& options) { return prepare_log(options.data, options.prepare); }
+
 constexpr Command<Options> commands[] = {
     {.name = "pretrain",
      .text = "Train a base network on behaviour sequences",
@@ -217,6 +224,10 @@ constexpr Command<Options> commands[] = {
      .text = "Train every method on every task and print one table",
      .add = add_compare,
      .run = compare},
+    {.name = "prepare",
+     .text = "Write a log as a sequence store, for data larger than memory",
+     .add = add_prepare,
+     .run = prepare},
 };
 
 constexpr const char* about =

@@ -107,6 +107,7 @@ struct Options {
   GivenOptions given;
   CompareOptions compare;
   RecommendOptions recommend;
+  examples::PrepareOptions prepare;
   std::string base_file = "base.safetensors";
   std::vector<std::string> patch_files;
   std::string state_file;  ///< file of --resume

@@ -32,10 +32,10 @@ struct TaskBatch {
 /// The source loss of one batch: next item or masked item, full or sampled softmax.
 class SourceLoss {
  public:
-  SourceLoss(const SourceTask& source, std::int64_t batch_size, std::uint64_t seed)
+  SourceLoss(const SourceTask& source, const BatchSampler::Options& batches)
       : data_(source.data),
         options_(source.options),
-        batches_(data_.split.train, {.batch_size = batch_size, .seed = seed}),
+        batches_(data_.split.train, batches),
         sampler_({.first = source.vocabulary.first_item(), .range = source.vocabulary.items()}),
         samples_(std::clamp<std::int64_t>(
             std::llround(options_.sampled_share * source.vocabulary.items()), 1,
@@ -96,9 +96,8 @@ class SourceLoss {
 /// The pre-training of one base.
 class BaseObjective {
  public:
-  BaseObjective(NextItNet& network, const SourceTask& source, std::int64_t batch_size,
-                std::uint64_t seed)
-      : network_(network), source_(source, batch_size, seed) {}
+  BaseObjective(NextItNet& network, const SourceTask& source, const BatchSampler::Options& batches)
+      : network_(network), source_(source, batches) {}
 
   std::int64_t steps_per_epoch() const { return source_.steps_per_epoch(); }
   LossBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
@@ -120,15 +119,18 @@ class TaskLoss {
       : network_(network),
         task_(task),
         examples_(examples),
-        batches_(
-            examples.size(),
-            {.batch_size = fine_tuning_batch(options.finetune, examples.size()), .seed = seed}) {
+        batches_(examples.size(),
+                 {.batch_size = fine_tuning_batch(options.finetune, examples.size()),
+                  .seed = seed,
+                  .shuffle = options.finetune.shuffle}) {
     if (network.task().options().head.loss != HeadLoss::softmax) {
       negatives_.emplace(NegativeSampler::Options{
           .kind = options.task.negatives, .items = task.targets.size(), .rho = options.task.rho});
     }
     if (joint != nullptr)
-      source_.emplace(*joint, fine_tuning_batch(options.finetune, examples.size()), seed + 1);
+      source_.emplace(*joint, BatchSampler::Options{.batch_size = fine_tuning_batch(
+                                                        options.finetune, examples.size()),
+                                                    .seed = seed + 1});
   }
 
   std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
@@ -185,7 +187,9 @@ double chance_of(const models::HeadOptions& head) {
 
 Training base_training(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        std::uint64_t seed) {
-  auto objective = std::make_shared<BaseObjective>(network, source, options.batch, seed);
+  auto objective = std::make_shared<BaseObjective>(
+      network, source,
+      BatchSampler::Options{.batch_size = options.batch, .seed = seed, .shuffle = options.shuffle});
   auto adam = std::make_unique<Adam>(network, examples::adam_options(options));
   if (options.l2 > 0)
     adam->set_l2(network.options().tied ? "embedding.weight" : "head.weight", options.l2);

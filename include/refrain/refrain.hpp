@@ -30,11 +30,13 @@
 
 // Readers of logs, vocabularies, splits, batches and samplers.
 #include "refrain/data/batches.hpp"
+#include "refrain/data/block_order.hpp"
 #include "refrain/data/data_hash.hpp"
 #include "refrain/data/dataset.hpp"
 #include "refrain/data/ragged_ids.hpp"
 #include "refrain/data/readers.hpp"
 #include "refrain/data/samplers.hpp"
+#include "refrain/data/sequence_store.hpp"
 #include "refrain/data/sequences.hpp"
 #include "refrain/data/splits.hpp"
 #include "refrain/data/transfer_dataset.hpp"

@@ -132,7 +132,7 @@ TEST_CASE("batch_sampler: every row once per epoch, in an order determined by se
   CHECK(bits != other_step.bits());
   CHECK(bits != other_epoch.bits());
 
-  BatchSampler plain(5, {.batch_size = 2, .shuffle = false, .drop_last = true});
+  BatchSampler plain(5, {.batch_size = 2, .shuffle = Shuffle::none, .drop_last = true});
   CHECK(plain.steps_per_epoch() == 2);
   CHECK(numbers(plain.rows(7, 1)) == std::vector<std::int64_t>{2, 3});
   CHECK_THROWS_AS(plain.rows(0, 2), OptionError);

@@ -38,7 +38,7 @@ TEST_CASE("generator: the readers accept its files", "[data][example]") {
   CHECK(sequences.rows.rows() == 200);
   CHECK(profiles.users.size() == 200);
   CHECK(titles.titles.size() == 800);
-  CHECK(transfer.source.rows.values().size() == sequences.rows.values().size());
+  CHECK(transfer.source.rows.total() == sequences.rows.total());
   CHECK(titles.find("m31") == "Film 2, cluster 1");
   CHECK(titles.find("b25") == "Book 6, group 1");
   for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {

@@ -56,9 +56,9 @@ says "pretrain has no option --patch, an option of evaluate, recommend"
 run 1 evaluate users.txt
 says "unexpected argument 'users.txt'"
 run 1 pretrian
-says "unknown command 'pretrian' (did you mean pretrain?); expected pretrain, finetune, evaluate, recommend, compare"
+says "unknown command 'pretrian' (did you mean pretrain?); expected pretrain, finetune, evaluate, recommend, compare, prepare"
 run 1
-says "expected a command: pretrain, finetune, evaluate, recommend, compare"
+says "expected a command: pretrain, finetune, evaluate, recommend, compare, prepare"
 refuses_config() {
   printf '%b' "$1" > wrong.toml
   run 1 pretrain --data users.txt --config wrong.toml

@@ -57,9 +57,10 @@ void check(const Sequences& sequences) {
   require(sequences.user.empty() ||
               sequences.user.size() == static_cast<std::size_t>(sequences.rows.rows()),
           "all rows have a user, or none");
-  for (const std::int32_t item : sequences.rows.values())
+  sequences.rows.for_each([&](std::int32_t item) {
     require(!sequences.items[item].empty() && is_utf8(sequences.items[item]),
             "no item is empty, and all are UTF-8");
+  });
 }
 
 TransferSequences read(const std::string& path, const ReadOptions& options) {

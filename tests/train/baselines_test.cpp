@@ -312,7 +312,7 @@ TEST_CASE("baselines: each is a model that evaluate() ranks", "[train][baselines
   Cooccurrence together(rows, {.ids = 24, .length = 5});
   // The next item shares 30 sequences with the history, as does the one before it; three are above.
   CHECK(evaluate(together, part, options).hr(5) == 1);
-  MostPopular popular(log_frequencies(rows.values(), 24), 5);
+  MostPopular popular(log_frequencies(rows, 24), 5);
   CHECK(evaluate(popular, part, options).hr(5) == Approx(5.0 / 20));
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "refrain/data/sequence_store.hpp"
 #include "refrain/train/content_hash.hpp"
 #include "refrain/train/fit.hpp"
 #include "support/catch.hpp"
@@ -85,6 +86,21 @@ TEST_CASE("fit: one seed gives one result, at any number of threads and after a 
     // A finished run is not trained again.
     CHECK(run(1, state, 0) == expected);
   }
+}
+
+TEST_CASE("fit: a sequence store gives the parameters of its log", "[train][fit][store]") {
+  const ScratchFolder folder;
+  const std::string log = folder.write("ratings.csv", generated_ratings());
+  prepare_store(log, folder.path("s"));
+  const auto fitted = [](const std::string& path, Shuffle shuffle) {
+    const Dataset data = read_dataset(path, {.min_count = 20, .leave_last_out = true});
+    SmallRecommender model = made(data, {.keep = 0.7});
+    fit(model, data, quiet({.epochs = 2, .batch = 16, .shuffle = shuffle}));
+    return content_hash(model);
+  };
+  for (const Shuffle shuffle : {Shuffle::full, Shuffle::blocks})
+    CHECK(fitted(folder.path("s"), shuffle) == fitted(log, shuffle));
+  CHECK(fitted(log, Shuffle::full) != fitted(log, Shuffle::blocks));
 }
 
 TEST_CASE("fit: a checkpoint of another run is refused with the differences", "[train][fit]") {

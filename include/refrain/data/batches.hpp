@@ -8,10 +8,18 @@
 #include "refrain/core/export.hpp"
 #include "refrain/core/random.hpp"
 #include "refrain/core/tensor.hpp"
+#include "refrain/data/block_order.hpp"
 #include "refrain/data/ragged_ids.hpp"
 #include "refrain/data/vocabulary.hpp"
 
 namespace refrain {
+
+/// The order of the rows of an epoch.
+enum class Shuffle : std::uint8_t {
+  none,   ///< that of the rows
+  full,   ///< any order, which takes 8 bytes of memory per row
+  blocks  ///< BlockOrder: no memory, and rows that are used together are near each other in a file
+};
 
 /// A part of a batch of B rows: slice `index` of `count` has the rows [B index / count,
 /// B (index + 1) / count), rounded down. Slices are empty where count exceeds B.
@@ -27,7 +35,7 @@ class REFRAIN_API BatchSampler {
   struct Options {
     std::int64_t batch_size = 0;  ///< required
     std::uint64_t seed = 0;
-    bool shuffle = true;
+    Shuffle shuffle = Shuffle::full;
     bool drop_last = false;  ///< omit the last batch when it is not full
   };
 
@@ -38,7 +46,7 @@ class REFRAIN_API BatchSampler {
   /// Draws from the given rows, for instance the training part of a split.
   BatchSampler(std::vector<std::int64_t> rows, Options options);
 
-  std::int64_t count() const noexcept { return static_cast<std::int64_t>(rows_.size()); }
+  std::int64_t count() const noexcept { return count_; }
   /// Number of batches of an epoch.
   std::int64_t steps_per_epoch() const noexcept;
 
@@ -51,8 +59,13 @@ class REFRAIN_API BatchSampler {
   Random random(std::int64_t epoch, std::int64_t step, BatchSlice slice = {}) const;
 
  private:
-  std::vector<std::int64_t> rows_;
-  std::vector<std::int64_t> order_;  ///< rows_ in the shuffled order of epoch_
+  std::span<const std::int64_t> shuffled_rows(std::int64_t epoch, std::int64_t begin,
+                                              std::int64_t rows);
+
+  std::int64_t count_;
+  std::vector<std::int64_t> rows_;  ///< empty: rows 0 to count_ - 1
+  /// Shuffle::full: the rows in the order of epoch_; otherwise the rows of the last batch
+  std::vector<std::int64_t> order_;
   Options options_;
   std::int64_t epoch_ = -1;
 };
@@ -111,6 +124,7 @@ class REFRAIN_API NextItemBatches {
     std::uint64_t seed = 0;
     LossPositions positions = LossPositions::all;
     std::int64_t min_length = 2;  ///< shorter pieces are omitted
+    Shuffle shuffle = Shuffle::full;
   };
 
   /// Throws OptionError unless length >= 1, 2 <= min_length <= length + 1, batch_size >= 1 and at

@@ -87,12 +87,13 @@ REFRAIN_API Format detect_format(const std::string& path, const ReadOptions& opt
 REFRAIN_API Interactions read_interactions(const std::string& path,
                                            const ReadOptions& options = {});
 
-/// Reads item sequences from every format but transfer_csv; event logs are grouped by user. Throws
+/// Reads item sequences from every format but transfer_csv; event logs are grouped by user. A
+/// sequence store (sequence_store.hpp) takes the place of the log that it was prepared from. Throws
 /// as read_interactions(); a second line of a user is malformed in formats with one line per user.
 REFRAIN_API Sequences read_sequences(const std::string& path, const ReadOptions& options = {});
 
-/// Reads source and target sequences (transfer_csv). The two sides number their items separately.
-/// Throws as read_interactions().
+/// Reads source and target sequences: transfer_csv, or a sequence store that was prepared from it.
+/// The two sides number their items separately. Throws as read_interactions().
 REFRAIN_API TransferSequences read_transfer(const std::string& path,
                                             const ReadOptions& options = {});
 

@@ -97,8 +97,11 @@ enum class UnknownItems : std::uint8_t {
   keep,  ///< replaced by unknown_id
 };
 
-/// The rows as ids of the vocabulary, one for each row of `sequences`; a row may become empty.
-/// Throws OptionError for UnknownItems::keep with a vocabulary without special ids.
+/// The rows as ids of the vocabulary, one for each row of `sequences`; a row may become empty. If
+/// the rows are views of a file, so is the result: of a temporary file in the same folder, or in
+/// that of temporary files if the former cannot be written, which ends with the result. Throws
+/// OptionError for UnknownItems::keep with a vocabulary without special ids, and DataError when the
+/// file has changed or the temporary file cannot be written.
 REFRAIN_API RaggedIds encode(const Sequences& sequences, const Vocabulary& vocabulary,
                              UnknownItems unknown = UnknownItems::drop);
 

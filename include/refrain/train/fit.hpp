@@ -46,7 +46,8 @@ struct FitOptions {
   StopOn stop_on = StopOn::ndcg;
   /// The protocol of the validation part; its first cutoff is the k of NDCG, HR and MRR.
   EvaluateOptions validation{.cutoffs = {10}};
-  std::uint64_t seed = 1;  ///< seed of the order of the batches
+  std::uint64_t seed = 1;           ///< seed of the order of the batches
+  Shuffle shuffle = Shuffle::full;  ///< order of the pieces; Shuffle::none gives no random order
   /// File of the training state, written after each epoch, every checkpoint_seconds and when an
   /// InterruptGuard has received a signal. If the file exists, training resumes from it and ends
   /// with the same bytes as an uninterrupted run. Empty: no file.

@@ -9,7 +9,7 @@ namespace refrain {
 
 /// During its lifetime the first SIGINT or SIGTERM only sets a flag, which training loops check
 /// between training steps; a second signal ends the program as usual. The destructor restores the
-/// previous handlers. For programs; the library installs no handlers by itself.
+/// previous handlers. For programs; the library handles neither by itself.
 class REFRAIN_API InterruptGuard {
  public:
   /// Clears the flag and installs the handlers. Throws Error when the system refuses.

@@ -6,6 +6,7 @@
 
 #include "refrain/core/export.hpp"
 #include "refrain/core/tensor.hpp"
+#include "refrain/data/ragged_ids.hpp"
 #include "refrain/nn/module.hpp"
 
 namespace refrain {
@@ -15,13 +16,16 @@ namespace refrain {
 /// unless size >= 1 and every id is in [0, size).
 REFRAIN_API Tensor log_frequencies(std::span<const std::int32_t> ids, std::int64_t size);
 
+/// log_frequencies() of the ids of all rows.
+REFRAIN_API Tensor log_frequencies(const RaggedIds& rows, std::int64_t size);
+
 /// One row of scores f32 [V] for each of `count` histories -> f32 [count,V]. Throws ShapeError and
 /// DTypeError for other tensors.
 REFRAIN_API Tensor repeat_row(const Tensor& row, std::int64_t count);
 
 /// Scores every item by its frequency, whatever the history: a ScoringModel.
 ///
-///   MostPopular model(log_frequencies(data.training.values(), data.vocabulary.size()), 50);
+///   MostPopular model(log_frequencies(data.training, data.vocabulary.size()), 50);
 ///   const RankingMetrics metrics = evaluate(model, data.test);
 class REFRAIN_API MostPopular final : public Module {
  public:

@@ -30,6 +30,11 @@ class REFRAIN_API StringTable {
 
   std::int32_t size() const noexcept { return static_cast<std::int32_t>(ends_.size()); }
   bool empty() const noexcept { return ends_.empty(); }
+  /// Bytes of memory of the table.
+  std::int64_t bytes() const noexcept {
+    return static_cast<std::int64_t>(text_.capacity() + ends_.capacity() * sizeof ends_[0] +
+                                     slots_.capacity() * sizeof slots_[0]);
+  }
 
  private:
   struct Slot {
