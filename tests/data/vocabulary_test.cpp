@@ -7,21 +7,14 @@
 #include "refrain/core/random.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "support/catch.hpp"
+#include "support/ragged.hpp"
 
 using namespace refrain;
 using refrain::test::contains;
 using refrain::test::message_contains;
+using refrain::test::sequences_of;
 
 namespace {
-
-Sequences sequences_of(const std::vector<std::vector<std::string>>& rows) {
-  Sequences sequences;
-  for (const auto& row : rows) {
-    for (const std::string& item : row) sequences.rows.add(sequences.items.intern(item));
-    sequences.rows.end_row();
-  }
-  return sequences;
-}
 
 std::vector<std::int32_t> row(const RaggedIds& ids, std::int64_t at) {
   return {ids[at].begin(), ids[at].end()};

@@ -6,15 +6,6 @@ set -euo pipefail
 peterrec=$(realpath "$1") cmnrec=$(realpath "$2")
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
-# run STATUS COMMAND...: runs a command, writes its output to the file out, and expects this exit
-# code.
-run() {
-  local expected=$1 status=0
-  shift
-  "$@" > out 2>&1 || status=$?
-  expect_status "$expected" "$status" "$@"
-}
-
 # same FOLDER EXTENSION FILE: compares the parts, in the order of their names, with a file.
 same() { cat "$1"/part-*."$2" | cmp -s - "$3" || fail "the parts of $1 differ from $3"; }
 

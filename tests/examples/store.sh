@@ -8,14 +8,6 @@ peterrec=$(realpath "$1")
 cmnrec=$(realpath "$2")
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
-# run STATUS PROGRAM ARGUMENTS...: writes the output to the file out and expects this exit code.
-run() {
-  local expected=$1 status=0
-  shift
-  "$@" > out 2>&1 || status=$?
-  expect_status "$expected" "$status" "$@"
-}
-
 # 240 users in no order of the lines: times order their events.
 awk 'BEGIN {
   print "userId,movieId,rating,timestamp"

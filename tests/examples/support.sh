@@ -14,6 +14,14 @@ fail() {
 # expect_status STATUS GOT COMMAND...: compares the exit code of the command.
 expect_status() { (($1 == $2)) || fail "expected exit code $1, got $2: ${*:3}"; }
 
+# run STATUS COMMAND...: writes the output of the command to the file out and expects this exit code.
+run() {
+  local expected=$1 status=0
+  shift
+  "$@" > out 2>&1 || status=$?
+  expect_status "$expected" "$status" "$@"
+}
+
 # says TEXT [FILE], never_says TEXT: searches the output of the last run.
 says() { grep -qF -- "$1" "${2:-out}" || fail "expected ${2:-the output} to have: $1"; }
 never_says() { if grep -qF -- "$1" out; then fail "expected the output not to have: $1"; fi; }

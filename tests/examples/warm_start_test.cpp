@@ -7,21 +7,14 @@
 #include "refrain_models/cmnrec.hpp"
 #include "refrain_models/nextitnet.hpp"
 #include "support/catch.hpp"
+#include "support/ragged.hpp"
 
 using namespace refrain;
 using namespace refrain::examples;
 using refrain::test::message_contains;
+using refrain::test::sequences_of;
 
 namespace warm_start_test {
-
-Sequences sequences_of(const std::vector<std::vector<std::string>>& rows) {
-  Sequences sequences;
-  for (const auto& row : rows) {
-    for (const std::string& item : row) sequences.rows.add(sequences.items.intern(item));
-    sequences.rows.end_row();
-  }
-  return sequences;
-}
 
 std::vector<float> row_of(const Tensor& table, std::int64_t row) {
   const Tensor part = table.slice(row, row + 1);
