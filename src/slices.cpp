@@ -1,7 +1,7 @@
 #include "refrain/train/slices.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <span>
 
 #include "refrain/distributed/agreement.hpp"
 #include "refrain/distributed/tree_sum.hpp"
@@ -178,6 +178,18 @@ Tensor detail::slice_weights(const std::vector<std::vector<std::int64_t>>& count
   return weights;
 }
 
+namespace {
+
+/// The values whose bytes these are.
+template <class T>
+std::vector<T> values_of(std::span<const std::byte> bytes) {
+  std::vector<T> values(bytes.size() / sizeof(T));
+  std::ranges::copy(bytes, std::as_writable_bytes(std::span(values)).begin());
+  return values;
+}
+
+}  // namespace
+
 std::vector<std::vector<std::int64_t>> detail::gather_counts(
     Communicator& communicator, const std::vector<std::vector<std::int64_t>>& own) {
   // For each slice the number of its terms, then their counts.
@@ -188,8 +200,7 @@ std::vector<std::vector<std::int64_t>> detail::gather_counts(
   }
   std::vector<std::vector<std::int64_t>> all;
   for (const auto& bytes : gather_bytes(communicator, std::as_bytes(std::span(flat)))) {
-    std::vector<std::int64_t> values(bytes.size() / sizeof(std::int64_t));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
+    const std::vector<std::int64_t> values = values_of<std::int64_t>(bytes);
     for (auto next = values.begin(); next != values.end();) {
       const std::int64_t terms = *next++;
       all.emplace_back(next, next + terms);
@@ -205,9 +216,8 @@ std::vector<Tensor> detail::gather_losses(Communicator& communicator,
   for (const Tensor& loss : own) values.push_back(loss.item());
   std::vector<Tensor> all;
   for (const auto& bytes : gather_bytes(communicator, std::as_bytes(std::span(values)))) {
-    values.resize(bytes.size() / sizeof(double));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
-    for (const double value : values) all.push_back(Tensor::full({}, value, dtype));
+    for (const double value : values_of<double>(bytes))
+      all.push_back(Tensor::full({}, value, dtype));
   }
   return all;
 }
