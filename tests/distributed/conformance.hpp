@@ -116,7 +116,7 @@ inline void agrees(Communicator& communicator) {
   const std::uint64_t own = std::uint64_t{1} << communicator.rank();
   expect(any_bits(communicator, own) == (std::uint64_t{1} << communicator.size()) - 1, communicator,
          "any_bits");
-  expect(any_bits(communicator, 0) == 0, communicator, "any_bits without wishes");
+  expect(any_bits(communicator, 0) == 0, communicator, "any_bits without requests");
 }
 
 inline void gathers_rows(Communicator& communicator) {

@@ -1,5 +1,5 @@
 #pragma once
-/// What the ranks tell each other besides sums of gradients: wishes, row-sparse gradients, and
+/// What the ranks tell each other besides sums of gradients: requests, row-sparse gradients, and
 /// whether they run the same program on the same data.
 
 #include <cstddef>
@@ -32,8 +32,8 @@ requires std::is_trivially_copyable_v<T> std::vector<T> gather_values(Communicat
   return all;
 }
 
-/// Bit i of the result is set when it is set on any rank, for wishes that all must follow at the
-/// same step, such as stopping or saving.
+/// Bit i of the result is set when it is set on any rank. For requests that all ranks must follow
+/// at the same step, such as stopping or saving.
 REFRAIN_API std::uint64_t any_bits(Communicator& communicator, std::uint64_t own);
 
 /// Rows of a table and their ids.
