@@ -30,9 +30,11 @@ awk -F '\t' 'BEGIN { print "customer_id;\"product-id\";created_at" } { printf "%
 awk -F '\t' 'BEGIN { print "Order Date\tClientID\tsku\tprice" } { printf "2024-02-28T%02d:00:00+02:00\t%s\t%s\t3,5\n", $3, $1, $2 }' events > shop.tsv
 awk -F '\t' 'BEGIN { print "wann;kunde;artikel;user_id" } { printf "2024-02-%02d 10:00;%s;%s;x\n", $3, $1, $2 }' events > german.csv
 (head -n 1 dates.csv; tail -n +2 dates.csv | tac) > falling.csv
+# Newest first, after ten users who have all items: the numbers of users and items are the same.
+(head -n 81 dates.csv; tail -n +82 dates.csv | sort -t ';' -k 1.2,1n -k 3,3r) > newest_first.csv
 columns=(--user-column kunde --item-column artikel --time-column wann)
 run 0 "${pretrain[@]}" --data numbers.csv --out numbers.safetensors
-for file in dates.csv shop.tsv; do
+for file in dates.csv newest_first.csv shop.tsv; do
   run 0 "${pretrain[@]}" --data $file --out $file.safetensors
   cmp numbers.safetensors $file.safetensors || fail "expected $file to give the base of numbers.csv"
 done
