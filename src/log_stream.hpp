@@ -1,5 +1,5 @@
 #pragma once
-// Behaviour logs read line by line, for readers that do not keep them in memory.
+// Behaviour logs read line by line, kept in memory or not.
 
 #include <cstdint>
 #include <functional>
@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "refrain/data/readers.hpp"
+#include "src/formats.hpp"
 #include "src/line_reader.hpp"
 #include "src/time_columns.hpp"
 
@@ -36,6 +37,14 @@ StreamedLog stream_events(LineReader& reader, Format format, const ReadOptions& 
 /// Returns the rows that the function left. Throws as read_sequences() and read_transfer().
 TransferSequences stream_rows(LineReader& reader, Format format, const ReadOptions& options,
                               const std::function<void(TransferSequences&)>& function);
+
+/// All events of a log of an event format. Throws as read_interactions().
+Interactions read_events(const std::string& path, const EventFormat& format,
+                         const ReadOptions& options);
+
+/// All rows of a format with one sequence per line. Throws as read_sequences() and read_transfer().
+TransferSequences read_rows(const std::string& path, const RowFormat& format,
+                            const ReadOptions& options);
 
 /// Throws DataError for times that fall from line to line, where equal times keep the order of the
 /// lines, which is the reverse one. stream_events() leaves this check to its caller, who knows the
