@@ -44,6 +44,11 @@ TEST_CASE("chunk schedule: m increasing steps within 1..T that end at T", "[nn]"
 
 TEST_CASE("chunk schedule: a stream keeps its period across pieces", "[nn]") {
   CHECK(steps(ChunkSchedule::every(4, 10)) == Steps{4, 8});
+  CHECK(steps(ChunkSchedule::of({2, 5, 9}, 9).part(2, 7)) == Steps{3});
+  CHECK(ChunkSchedule::of({2, 5, 9}, 9).part(5, 9) == ChunkSchedule::of({4}, 4));
+  CHECK(steps(ChunkSchedule::every_step(9).part(4, 4)).empty());
+  CHECK_THROWS_AS(ChunkSchedule::every_step(9).part(4, 10), OptionError);
+  CHECK_THROWS_AS(ChunkSchedule::every_step(9).part(4, 3), OptionError);
   CHECK_FALSE(ChunkSchedule::every(4, 10).is_closed());
   CHECK(steps(ChunkSchedule::every(4, 10).closed()) == Steps{4, 8, 10});
   CHECK(steps(ChunkSchedule::every(4, 8).closed()) == Steps{4, 8});

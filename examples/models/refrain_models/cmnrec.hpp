@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "refrain/data/batches.hpp"
 #include "refrain/nn/chunked_memory.hpp"
@@ -14,6 +16,7 @@
 #include "refrain/nn/loss.hpp"
 #include "refrain/nn/memory.hpp"
 #include "refrain/nn/recurrent.hpp"
+#include "refrain/nn/shared_padding.hpp"
 #include "refrain_models/training_dropout.hpp"
 
 namespace refrain::models {
@@ -134,9 +137,14 @@ class CmnRec final : public Module {
   }
 
   /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids
-  /// [B,T], i32 targets [B,T] -> scalar.
+  /// [B,T], i32 targets [B,T] -> scalar. Rows that begin with the id `ignored` share the time steps
+  /// before their first item or target (SharedPadding, on the CPU).
   Variable loss(const Tensor& ids, const Tensor& targets, const ChunkSchedule& schedule,
-                std::int64_t ignored = -1) {
+                std::int32_t ignored = -1) {
+    if (const auto shared = SharedPadding::of(ids, targets, ignored, schedule.chunk_steps())) {
+      return softmax_loss(features(*shared, ids, schedule), head_, shared->arranged(targets),
+                          {.ignored = ignored});
+    }
     return softmax_loss(features_by_step(ids, schedule), head_, swap_batch_time(targets),
                         {.ignored = ignored});
   }
@@ -215,9 +223,31 @@ class CmnRec final : public Module {
 
  private:
   /// Item vectors, time-major: i32 [B,T] -> [T,B,E].
-  Variable embed(const Tensor& ids) {
-    const Variable x = embedding_(swap_batch_time(ids));
+  Variable embed(const Tensor& ids) { return vectors_of(swap_batch_time(ids)); }
+  /// Item vectors: i32 [...] -> [...,E].
+  Variable vectors_of(const Tensor& ids) {
+    const Variable x = embedding_(ids);
     return embedding_dropout_ ? (*embedding_dropout_)(x) : x;
+  }
+
+  /// Features of the M entries of a batch: i32 [B,T] -> y [M,H] (tied tables: E for H).
+  Variable features(const SharedPadding& shared, const Tensor& ids, const ChunkSchedule& schedule) {
+    const Variable x = vectors_of(shared.arranged(ids));
+    const Weights weights = pack();
+    State state;
+    std::vector<Variable> pieces;
+    for (const SharedPadding::Segment& segment : shared.segments()) {
+      state = segment.begin == 0
+                  ? network_.initial(segment.rows)
+                  : state.map([&](const Variable& part) { return segment.join(part); });
+      auto result = network_(segment.of(x), schedule.part(segment.begin, segment.end),
+                             std::move(state), weights);
+      const Variable y =
+          add_spans(out_(result.outputs), out_memory_(result.reads), result.span_ends);
+      pieces.push_back(reshape(y, {segment.steps() * segment.rows, y.size(2)}));
+      state = std::move(result.state);
+    }
+    return concat_steps(pieces);
   }
 
   Embedding embedding_;
@@ -283,8 +313,15 @@ class RecurrentRec final : public Module {
   Variable features_by_step(const Tensor& ids) { return projected(hidden_by_step(ids)); }
 
   /// Softmax cross-entropy over all items, the mean of the targets that are not `ignored`: i32 ids
-  /// [B,T], i32 targets [B,T] -> scalar.
-  Variable loss(const Tensor& ids, const Tensor& targets, std::int64_t ignored = -1) {
+  /// [B,T], i32 targets [B,T] -> scalar. Rows that begin with the id `ignored` share the time steps
+  /// before their first item or target (SharedPadding, on the CPU).
+  Variable loss(const Tensor& ids, const Tensor& targets, std::int32_t ignored = -1) {
+    std::vector<std::int64_t> every_step(static_cast<std::size_t>(ids.size(-1)));
+    std::iota(every_step.begin(), every_step.end(), 0);
+    if (const auto shared = SharedPadding::of(ids, targets, ignored, every_step)) {
+      return softmax_loss(features(*shared, ids), head_, shared->arranged(targets),
+                          {.ignored = ignored});
+    }
     return softmax_loss(features_by_step(ids), head_, swap_batch_time(targets),
                         {.ignored = ignored});
   }
@@ -321,9 +358,30 @@ class RecurrentRec final : public Module {
  private:
   /// h [T,B,H].
   Variable hidden_by_step(const Tensor& ids) {
-    Variable x = embedding_(swap_batch_time(ids));
-    if (embedding_dropout_) x = (*embedding_dropout_)(x);
-    return dropout_(controller_.time_major(x).y);
+    return dropout_(controller_.time_major(vectors_of(swap_batch_time(ids))).y);
+  }
+  /// Item vectors: i32 [...] -> [...,E].
+  Variable vectors_of(const Tensor& ids) {
+    const Variable x = embedding_(ids);
+    return embedding_dropout_ ? (*embedding_dropout_)(x) : x;
+  }
+
+  /// The vectors that the head reads, of the M entries of a batch: i32 [B,T] -> [M,H] or [M,E].
+  Variable features(const SharedPadding& shared, const Tensor& ids) {
+    const Variable x = vectors_of(shared.arranged(ids));
+    const typename Controller::Weights weights = controller_.pack();
+    const Variable projected = controller_.project(reshape(x, {1, x.size(0), x.size(1)}), weights);
+    const Variable gates = reshape(projected, {x.size(0), projected.size(2)});
+    typename Controller::State state;
+    std::vector<Variable> pieces;
+    for (const SharedPadding::Segment& segment : shared.segments()) {
+      state = segment.begin == 0
+                  ? controller_.initial(segment.rows)
+                  : state.map([&](const Variable& part) { return segment.join(part); });
+      const Variable h = controller_.run(segment.of(gates), {}, state, weights);
+      pieces.push_back(reshape(h, {segment.steps() * segment.rows, h.size(2)}));
+    }
+    return this->projected(dropout_(concat_steps(pieces)));
   }
   Variable projected(const Variable& h) const { return out_ ? (*out_)(h) : h; }
 

@@ -99,6 +99,19 @@ class ChunkSchedule {
     if (!is_closed() && steps_ > 0) copy.chunk_steps_.push_back(steps_);
     return copy;
   }
+  /// The schedule of the time steps after the first `begin` and up to `end`, 0 <= begin <= end <=
+  /// T.
+  ChunkSchedule part(std::int64_t begin, std::int64_t end) const {
+    if (begin < 0 || begin > end || end > steps_) {
+      throw OptionError(detail::concat("ChunkSchedule::part: expected 0 <= begin <= end <= ",
+                                       steps_, ", got ", begin, " and ", end));
+    }
+    std::vector<std::int64_t> at;
+    for (const std::int64_t step : chunk_steps_) {
+      if (step > begin && step <= end) at.push_back(step - begin);
+    }
+    return {kind_, end - begin, std::move(at)};
+  }
   /// True when T is a chunk step.
   bool is_closed() const noexcept {
     return steps_ == 0 || (!chunk_steps_.empty() && chunk_steps_.back() == steps_);

@@ -59,6 +59,19 @@ class ChunkedMemory final : public Module {
     typename Memory::State memory;
     Variable chunk;  ///< the chunk area: hidden vectors [l,B,H]; undefined when empty
 
+    /// The state of function(part) for every part [B,...]; the chunk area is a part for each of
+    /// its time steps.
+    template <class Function>
+    State map(const Function& function) const {
+      State result{controller.map(function), memory.map(function), {}};
+      if (!chunk.defined()) return result;
+      std::vector<Variable> area;
+      for (std::int64_t step = 0; step < chunk.size(0); ++step)
+        area.push_back(as_step(function(one_step(chunk, step))));
+      result.chunk = concat_steps(area);
+      return result;
+    }
+
     /// The same values without history.
     State detach() const {
       return {controller.detach(), memory.detach(), chunk.defined() ? chunk.detach() : Variable()};
@@ -109,6 +122,10 @@ class ChunkedMemory final : public Module {
 
   /// Runs T time steps from a state. Throws ShapeError unless x is [T,B,E] with T >= 1 of the
   /// schedule.
+  Result operator()(const Variable& x, const ChunkSchedule& schedule, State state,
+                    const Weights& weights) {
+    return run(x, schedule, std::move(state), true, weights);
+  }
   Result operator()(const Variable& x, const ChunkSchedule& schedule, State state) {
     return run(x, schedule, std::move(state), true, pack());
   }

@@ -30,12 +30,18 @@ struct RecurrentState {
   std::vector<Variable> h;  ///< [B,H] each
   std::vector<Variable> c;  ///< [B,H] each; empty for a GRU
 
+  /// The state of function(part) for every part [B,...].
+  template <class Function>
+  RecurrentState map(const Function& function) const {
+    RecurrentState result;
+    for (const Variable& x : h) result.h.push_back(function(x));
+    for (const Variable& x : c) result.c.push_back(function(x));
+    return result;
+  }
+
   /// The same values without history.
   RecurrentState detach() const {
-    RecurrentState copy;
-    for (const Variable& x : h) copy.h.push_back(x.detach());
-    for (const Variable& x : c) copy.c.push_back(x.detach());
-    return copy;
+    return map([](const Variable& x) { return x.detach(); });
   }
 };
 

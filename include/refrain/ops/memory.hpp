@@ -18,10 +18,17 @@ struct MemoryState {
   Variable read_weightings;  ///< [B,R,N]
   Variable read_vectors;     ///< [B,R,W]: the last read; the next memory step does not use them
 
+  /// The state of function(part) for every part [B,...].
+  template <class Function>
+  MemoryState map(const Function& function) const {
+    MemoryState result = *this;
+    result.visit([&](const char*, Variable& part) { part = function(part); });
+    return result;
+  }
+
   /// The same values without history.
   MemoryState detach() const {
-    return {words.detach(),           usage.detach(),           precedence.detach(),  link.detach(),
-            write_weighting.detach(), read_weightings.detach(), read_vectors.detach()};
+    return map([](const Variable& part) { return part.detach(); });
   }
 
   /// Calls function(name, part) for every part, in the order above.
