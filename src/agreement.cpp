@@ -8,6 +8,9 @@
 #include "refrain/core/isa.hpp"
 #include "refrain/core/math_mode.hpp"
 #include "refrain/version.hpp"
+#include "src/cores.hpp"
+#include "src/host_name.hpp"
+#include "src/probe.hpp"
 #include "src/ranks.hpp"
 
 namespace refrain {
@@ -142,7 +145,8 @@ Identity build_identity() {
   return {{"Refrain version", version()},
           {"CPU level", cpu_isa()},
           {"math mode", name(math_mode())},
-          {"byte order", std::endian::native == std::endian::little ? "little" : "big"}};
+          {"byte order", std::endian::native == std::endian::little ? "little" : "big"},
+          {"arithmetic", arithmetic_probe()}};
 }
 
 void handshake(Communicator& communicator, const Identity& own) {
@@ -157,6 +161,16 @@ void handshake(Communicator& communicator, const Identity& own) {
   }
   if (problems.empty()) return;
   throw CommunicationError("handshake: ranks of one job must agree, but" + problems);
+}
+
+int thread_share(Communicator& communicator) {
+  const std::vector<int> cores = usable_cores();
+  std::string place = host_name();
+  for (const int core : cores) place += detail::concat(" ", core);
+  const std::vector<std::vector<std::byte>> all =
+      gather_bytes(communicator, std::as_bytes(std::span(place)));
+  const std::int64_t sharing = std::count(all.begin(), all.end(), all[at(communicator.rank())]);
+  return std::max(1, static_cast<int>(std::ssize(cores) / sharing));
 }
 
 }  // namespace refrain

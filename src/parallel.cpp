@@ -1,5 +1,6 @@
 #include "refrain/core/parallel.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "refrain/core/error.hpp"
+#include "src/cores.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -22,13 +24,12 @@ namespace {
 
 constexpr int max_threads = 1024;
 
-int default_threads() noexcept {
+int default_threads() {
   if (const char* text = std::getenv("REFRAIN_THREADS")) {
     const int count = std::atoi(text);
     if (count > 0 && count <= max_threads) return count;
   }
-  const unsigned cores = std::thread::hardware_concurrency();
-  return cores == 0 ? 1 : static_cast<int>(cores);
+  return std::min(max_threads, static_cast<int>(usable_cores().size()));
 }
 
 /// How long a worker spins for the next loop before it sleeps. The loops of a training step follow
@@ -194,7 +195,7 @@ class Workers {
     inside_task = false;
   }
 
-  const int cores_ = static_cast<int>(std::thread::hardware_concurrency());
+  const int cores_ = static_cast<int>(usable_cores().size());
   std::atomic<int> count_;
   std::mutex running_;  ///< held by the thread whose loop occupies the workers
   std::mutex mutex_;

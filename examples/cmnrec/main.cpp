@@ -2,6 +2,7 @@
 
 #include "cmnrec/commands.hpp"
 #include "common/command_line.hpp"
+#include "common/mpi_ranks.hpp"
 #include "common/prepare.hpp"
 
 namespace {
@@ -84,6 +85,7 @@ void add_train(CLI::App& app, Options& options) {
   add_from_option(app, options.from);
   add_value(app, "--out", options.model_file, "Output file");
   add_resume_option(app, options.state_file);
+  add_deadline_option(app, options.run);
 }
 
 void settle_train(const CLI::App& app, Options& options) {
@@ -174,7 +176,8 @@ constexpr Command<Options> commands[] = {
      .text = "Train one model on behaviour sequences",
      .add = add_train,
      .run = train,
-     .settle = settle_train},
+     .settle = settle_train,
+     .launch = Launch::together},
     {.name = "evaluate",
      .text = "Measure a trained model on the test part of its split",
      .add = add_evaluate,
@@ -184,7 +187,7 @@ constexpr Command<Options> commands[] = {
      .add = add_recommend,
      .run = recommend,
      .settle = settle_recommending,
-     .runs_in_parallel = true},
+     .launch = Launch::separate},
     {.name = "compare",
      .text = "Train models side by side and print accuracy and speed",
      .add = add_compare,
@@ -203,6 +206,7 @@ constexpr const char* about =
 }  // namespace
 
 int main(int argc, char** argv) {
-  return guarded("cmnrec",
-                 [&] { return run_command<Options>("cmnrec", about, commands, argc, argv); });
+  return guarded("cmnrec", [&] {
+    return run_command<Options>("cmnrec", about, commands, argc, argv, join_ranks);
+  });
 }

@@ -122,6 +122,7 @@ Vocabulary vocabulary_to_train(const Sequences& behaviour, const Options& option
 Outcome train(const Options& given) {
   Options options = given;
   examples::expect_warmup(options.train);
+  examples::expect_share(options.train, options.run);
   if (options.search.is_on) examples::candidates_of(options.search);
   examples::CommandFiles files = examples::command_files(
       options.log, options.run, {{"--out", options.model_file}}, options.state_file);
@@ -147,7 +148,8 @@ Outcome train(const Options& given) {
   made.config.fingerprint = fingerprint(data);
   if (!model.learns()) {
     made.model = make_popularity(data, model.length);
-    save(options.model_file, made, "counts of the training part");
+    if (options.run.processes->is_first())
+      save(options.model_file, made, "counts of the training part");
     fmt::print("{}: counted; wrote {}\n", model.title(), options.model_file);
     return Outcome::done;
   }
@@ -159,6 +161,7 @@ Outcome train(const Options& given) {
       examples::training_place(options.run, log, model.title(), options.state_file);
   if (options.search.is_on) {
     examples::expect_searchable(data.training.rows(), data.validation.rows.rows());
+    place.setting["fingerprint"] = std::to_string(made.config.fingerprint);
     made.config.search = search_model(data, place, options, model, start);
     if (!made.config.search) return examples::interrupted_search(place.label, options.model_file);
     examples::keep_search(place, *made.config.search);

@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <iostream>
+#include <sstream>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 #include "common/concat.hpp"
+#include "common/failure.hpp"
 #include "common/standard_streams.hpp"
 #include "common/suggestion.hpp"
-#include "refrain/distributed/launcher.hpp"
 
 namespace refrain::examples {
 namespace {
@@ -135,52 +134,32 @@ CLI::Validator true_or_false() {
       "");
 }
 
-std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv) {
-  app.failure_message([program, last_argument = std::string(argc > 0 ? argv[argc - 1] : program)](
-                          const CLI::App* parsed, const CLI::Error& error) {
-    return concat(program, ": ", usage_error(*parsed, program, last_argument, error), "\n");
-  });
+std::optional<std::string> parse(CLI::App& app, const char* program, int argc, char** argv) {
   try {
     app.parse(argc, argv);
+    return std::nullopt;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 1;
+    if (error.get_exit_code() != 0) {
+      const std::string last_argument = argc > 0 ? argv[argc - 1] : program;
+      throw OptionError(usage_error(app, program, last_argument, error));
+    }
+    std::ostringstream help;
+    app.exit(error, help, help);
+    return help.str();
   }
-  return std::nullopt;
-}
-
-void expect_one_process() {
-  const std::string started = launched_as_one_of_several();
-  if (started.empty()) return;
-  throw OptionError(fmt::format(
-      "expected one process, got several from a launcher ({}), which would write the same files: "
-      "start the program without mpirun or srun",
-      started));
 }
 
 int guarded(const char* program, const std::function<int()>& run) {
   open_standard_streams();
-  int code = 2;
+  int code = 0;
   int output_error = 0;
   try {
     code = run();
-  } catch (const Error& error) {
-    say("{}: {}\n", program, error.what());
-    code = 1;
-  } catch (const OutOfMemory& error) {
-    say("{}: {}; a smaller --batch or --length reduces memory use\n", program, error.what());
-    code = 1;
-  } catch (const std::bad_alloc&) {
-    say("{}: out of memory; a smaller --batch or --length reduces memory use\n", program);
-    code = 1;
-  } catch (const std::exception& error) {
-    // On a full disk fmt throws; finish_output() reports this error.
-    const auto* system = dynamic_cast<const std::system_error*>(&error);
-    if (system != nullptr && std::ferror(stdout) != 0) {
-      output_error = system->code().value();
-      code = 1;
-    } else {
-      say("{}: unexpected error: {}\n", program, error.what());
-    }
+  } catch (...) {
+    const Failure failure = current_failure();
+    if (!failure.text.empty()) say("{}: {}\n", program, failure.text);
+    code = failure.code;
+    output_error = failure.output_error;
   }
   return finish_output(program, output_error) || code != 0 ? code : 1;
 }

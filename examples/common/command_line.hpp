@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <concepts>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -20,8 +22,8 @@
 #include "common/choice.hpp"
 #include "common/concat.hpp"
 #include "common/options.hpp"
+#include "common/processes.hpp"
 #include "refrain/core/error.hpp"
-#include "refrain/core/parallel.hpp"
 
 namespace refrain::examples {
 
@@ -203,6 +205,9 @@ void settle_from(const CLI::App& app, WarmStart& warm);
 /// Adds --force, for commands that write a trained model.
 void add_force_option(CLI::App& app, RunOptions& run);
 
+/// Adds --deadline, for commands that several processes run together.
+void add_deadline_option(CLI::App& app, RunOptions& run);
+
 /// Adds --resume, for commands that train one model.
 void add_resume_option(CLI::App& app, std::string& state_file);
 
@@ -211,10 +216,9 @@ void add_recommend_options(CLI::App& app, RecommendOptions& recommend);
 /// it.
 void settle_recommend(const CLI::App& app, RecommendOptions& recommend);
 
-/// Parses the command line. Returns the exit code if the program must end: 0 after --help, 1 for an
-/// invalid command line. An error is printed to standard error as one line with the reason and a
-/// suggestion.
-std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv);
+/// Parses the command line. Returns the text of --help when it is given. Throws OptionError for an
+/// invalid command line, with the reason and a suggestion.
+std::optional<std::string> parse(CLI::App& app, const char* program, int argc, char** argv);
 
 /// A reader of --config files: sections [command] with lines name = value. Errors about invalid
 /// TOML and about unknown commands and options include the line number. `program` must outlive the
@@ -230,20 +234,15 @@ struct Command {
   Outcome (*run)(const Options&);
   void (*settle)(const CLI::App&,
                  Options&) = nullptr;  ///< sets values that depend on which options were given
-  /// several processes from one launcher may run it (recommend --all --part)
-  bool runs_in_parallel = false;
+  Launch launch = Launch::one;
 };
 
-/// Throws OptionError when an MPI launcher started this process as one of several, which would all
-/// write the same files.
-void expect_one_process();
-
 /// Parses the command line and runs its sub-command. Each sub-command has its own Options, because
-/// the sections of all sub-commands in a --config file are read. Throws as expect_one_process() and
-/// the command do.
+/// the sections of all sub-commands in a --config file are read. `join`: as for run_launched().
+/// Throws as parse(), expect_launch() and the command do.
 template <class Options>
 int run_command(const char* program, const char* text, std::span<const Command<Options>> commands,
-                int argc, char** argv) {
+                int argc, char** argv, JoinRanks join) {
   CLI::App app{text};
   app.require_subcommand(1);
   app.fallthrough();
@@ -253,22 +252,44 @@ int run_command(const char* program, const char* text, std::span<const Command<O
                         commands.front().name, "], with the long option names as keys"));
   app.allow_config_extras(
       CLI::config_extras_mode::error);  // a misspelt name must not leave the default in force
-  Outcome outcome = Outcome::done;
+  std::function<Outcome(Processes&)> run;
+  Launch launch = Launch::together;  // for errors of a command line without a command
+  std::chrono::seconds deadline(RunOptions().deadline);
   std::deque<Options> options;
   for (const Command<Options>& command : commands) {
     CLI::App* own_app = app.add_subcommand(command.name, command.text);
     Options* own = &options.emplace_back();
     command.add(*own_app, *own);
-    own_app->callback([&app, &outcome, &command, own_app, own] {
-      if (!command.runs_in_parallel) expect_one_process();
-      if (command.settle != nullptr) command.settle(*own_app, *own);
-      if (app.count("--config") > 0) own->run.config = app["--config"]->as<std::string>();
-      set_threads(static_cast<int>(own->run.threads));
-      outcome = command.run(*own);
+    own_app->callback([&, own_app, own] {
+      deadline = std::chrono::seconds(own->run.deadline);
+      run = [&app, &command, own_app, own](Processes& processes) {
+        expect_launch(processes, command.launch);
+        if (command.settle != nullptr) command.settle(*own_app, *own);
+        if (app.count("--config") > 0) own->run.config = app["--config"]->as<std::string>();
+        own->run.processes = &processes;
+        if (!processes.is_first()) own->run.log.clear();
+        processes.use_threads(own->run.threads);
+        return command.run(*own);
+      };
     });
   }
-  if (const std::optional<int> code = parse(app, program, argc, argv)) return *code;
-  return static_cast<int>(outcome);
+  try {
+    if (const std::optional<std::string> help = parse(app, program, argc, argv)) {
+      run = [help](Processes&) {
+        fmt::print("{}", *help);
+        return Outcome::done;
+      };
+    }
+  } catch (...) {
+    run = [error = std::current_exception()](Processes&) -> Outcome {
+      std::rethrow_exception(error);
+    };
+  }
+  for (const Command<Options>& command : commands) {
+    if (app.got_subcommand(command.name)) launch = command.launch;
+  }
+  return run_launched(program, launch, join, deadline,
+                      [&](Processes& processes) { return static_cast<int>(run(processes)); });
 }
 
 /// Runs the program with open standard streams. Converts an exception to one line on standard error

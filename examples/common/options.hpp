@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/choice.hpp"
+#include "common/processes.hpp"
 #include "refrain/data/batches.hpp"
 
 namespace refrain::examples {
@@ -85,9 +86,11 @@ struct RunOptions {
   std::int64_t threads = 0;
   Device device = Device::cpu;
   std::string log;
-  std::string ranks;   ///< file of --ranks
-  std::string config;  ///< file of --config
-  bool force = false;  ///< write a result even if it is worse than chance
+  std::string ranks;                           ///< file of --ranks
+  std::string config;                          ///< file of --config
+  bool force = false;                          ///< write a result even if it is worse than chance
+  std::int64_t deadline = 300;                 ///< seconds that a process waits for another
+  Processes* processes = &Processes::alone();  ///< that run the command
 };
 
 /// The format in which recommendations are printed.

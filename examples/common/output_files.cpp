@@ -116,11 +116,12 @@ std::vector<NamedFile> named_files(const std::string& option,
 
 CommandFiles command_files(const LogOptions& log, const RunOptions& run,
                            std::vector<NamedFile> replaced, const std::string& state_file) {
-  CommandFiles files{.read = named_files("--data", log.files),
-                     .replaced = std::move(replaced),
-                     .appended = {{"--log", run.log}, {"--ranks", run.ranks}}};
+  CommandFiles files{.read = named_files("--data", log.files), .replaced = {}, .appended = {}};
   files.read.push_back({"--titles", log.titles});
   files.read.push_back({"--config", run.config});
+  if (!run.processes->is_first()) return files;
+  files.replaced = std::move(replaced);
+  files.appended = {{"--log", run.log}, {"--ranks", run.ranks}};
   if (!state_file.empty()) files.replaced.push_back({"--resume", state_file});
   return files;
 }

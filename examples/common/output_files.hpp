@@ -27,7 +27,8 @@ struct CommandFiles {
 };
 
 /// The files of the options that most commands share, including --resume (`state_file`; empty if
-/// not given), and the files that the command replaces.
+/// not given), and the files that the command replaces. A process that is not the first writes no
+/// files.
 CommandFiles command_files(const LogOptions& log, const RunOptions& run,
                            std::vector<NamedFile> replaced = {},
                            const std::string& state_file = {});

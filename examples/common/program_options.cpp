@@ -62,7 +62,10 @@ void add_reader_options(CLI::App& app, LogOptions& log) {
 
 void add_run_options(CLI::App& app, RunOptions& run) {
   add_value(app, "--seed", run.seed, "Random seed");
-  add_value(app, "--threads", run.threads, "Threads; 0: one per core", between(0, 1024));
+  add_value(app, "--threads", run.threads,
+            "Threads of a process; 0: one for each core that it may use, which processes on one "
+            "host share",
+            between(0, 1024));
   add_value(app, "--device", run.device, "Device to compute on");
 }
 
@@ -218,6 +221,12 @@ void settle_from(const CLI::App& app, WarmStart& warm) {
 
 void add_force_option(CLI::App& app, RunOptions& run) {
   add_value(app, "--force", run.force, "Write the result even if it is worse than chance");
+}
+
+void add_deadline_option(CLI::App& app, RunOptions& run) {
+  add_value(app, "--deadline", run.deadline,
+            "Under mpirun: seconds that a process waits for another before it ends the job",
+            between(1, 1'000'000));
 }
 
 void add_resume_option(CLI::App& app, std::string& state_file) {

@@ -17,11 +17,13 @@ namespace {
 /// A candidate's network, optimizer and position, which live from round to round.
 class Running {
  public:
-  Running(SearchedTraining made, const TrainOptions& options, Device device, std::string label)
+  Running(SearchedTraining made, const TrainOptions& options, const TrainPlace& place,
+          const std::string& candidate)
       : made_(std::move(made)),
-        label_(std::move(label)),
+        label_(fmt::format("{}, {}", place.label, candidate)),
+        style_(progress_style(place)),
         trainer_(made_.training.module, *made_.training.optimizer,
-                 search_options(made_.training, options, device)) {}
+                 search_options(made_.training, options, place)) {}
 
   /// Trains up to `epochs` epochs. Returns the best figure so far, NaN if the training diverged,
   /// nullopt if it was interrupted.
@@ -30,6 +32,7 @@ class Running {
     TrainingProgress progress({.label = label_,
                                .steps_per_epoch = made_.training.steps_per_epoch,
                                .metric = validation.name,
+                               .style = style_,
                                .is_brief = true});
     trainer_.on_step([&](const StepReport& step) { progress.show(step); });
     trainer_.on_epoch([&](const EpochReport& epoch) { progress.show(epoch); });
@@ -50,14 +53,16 @@ class Running {
  private:
   /// A candidate continues from its latest parameters, not from its best ones.
   static TrainerOptions search_options(const Training& training, const TrainOptions& options,
-                                       Device device) {
-    TrainerOptions trainer = trainer_options(training, options, device);
+                                       const TrainPlace& place) {
+    TrainerOptions trainer = trainer_options(training, options, place);
+    trainer.setting = place.setting;
     trainer.restore_best = false;
     return trainer;
   }
 
   SearchedTraining made_;
   std::string label_;
+  Progress::Style style_;
   Trainer trainer_;
 };
 
@@ -146,9 +151,9 @@ std::optional<SearchRecord> search(
     record.metric = made.training.validation.name;
     larger_is_better = made.training.validation.larger_is_better;
     running[i] =
-        std::make_unique<Running>(std::move(made), own, place.device,
-                                  fmt::format("{}, {}", place.label, record.candidates[i].text()));
+        std::make_unique<Running>(std::move(made), own, place, record.candidates[i].text());
   }
+  place.processes->wait_for_all();
   const auto report = [&](const HalvingRound& round) {
     for (const HalvingCandidate& each : round.candidates) {
       const std::size_t i = static_cast<std::size_t>(each.number);

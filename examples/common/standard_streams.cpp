@@ -11,6 +11,7 @@ namespace refrain::examples {
 namespace {
 
 int flush_error = 0;  // errno of the first flush that failed
+bool is_muted = false;
 
 }  // namespace
 
@@ -21,7 +22,16 @@ void open_standard_streams() {
   }
 }
 
+void mute_standard_streams() noexcept {
+  is_muted = true;
+  const int nothing = ::open("/dev/null", O_WRONLY);
+  if (nothing < 0) return;
+  (void)!::dup2(nothing, STDOUT_FILENO);
+  ::close(nothing);
+}
+
 void say(std::string_view text) noexcept {
+  if (is_muted) return;
   (void)!std::fwrite(text.data(), 1, text.size(), stderr);
 }
 

@@ -38,6 +38,18 @@ void expect_warmup(const TrainOptions& options, const std::string& prefix) {
                                 options.epochs, options.warmup));
 }
 
+void expect_share(const TrainOptions& options, const RunOptions& run) {
+  const int processes = run.processes->count();
+  if (options.slices < processes) {
+    throw OptionError(fmt::format("--slices: expected at least {}, the number of processes, got {}",
+                                  processes, options.slices));
+  }
+  if (processes > 1 && run.device != Device::cpu) {
+    throw OptionError(
+        fmt::format("--device: expected cpu for several processes, got {}", name_of(run.device)));
+  }
+}
+
 LearningRateSchedule rate_schedule(const TrainOptions& options, std::int64_t steps_per_epoch) {
   const std::int64_t total_steps = options.epochs * steps_per_epoch;
   const LearningRateScheduleOptions schedule{
@@ -58,23 +70,24 @@ LearningRateSchedule rate_schedule(const TrainOptions& options, std::int64_t ste
 }
 
 TrainerOptions trainer_options(const Training& training, const TrainOptions& options,
-                               Device device) {
+                               const TrainPlace& place) {
   return {.epochs = options.epochs,
           .steps_per_epoch = training.steps_per_epoch,
           .max_norm = options.clip,
           .slices = options.slices,
+          .communicator = place.processes->ranks(),
           .patience = options.patience,
           .plateau_margin = options.plateau_margin,
           .larger_is_better = training.validation.larger_is_better,
           .schedule = rate_schedule(options, training.steps_per_epoch),
-          .pending_losses = device == Device::cpu ? 0 : 4,
+          .pending_losses = place.device == Device::cpu ? 0 : 4,
           .capture_after = 3};
 }
 
 TrainReport train(const Training& training, const TrainOptions& options, const TrainPlace& place) {
   const InterruptGuard guard;
   const Validation& validation = training.validation;
-  TrainerOptions run = trainer_options(training, options, place.device);
+  TrainerOptions run = trainer_options(training, options, place);
   const bool has_schedule = static_cast<bool>(run.schedule);
   run.checkpoint = place.state_file;
   run.metadata = place.metadata;
@@ -90,13 +103,16 @@ TrainReport train(const Training& training, const TrainOptions& options, const T
     }
   });
   trainer.resume();
+  place.processes->wait_for_all();
   TrainReport report;
+  report.is_of_first = place.processes->is_first();
   report.label = place.label;
   report.metric = validation.name;
   report.chance = validation.chance;
   TrainingProgress progress({.label = place.label,
                              .steps_per_epoch = training.steps_per_epoch,
                              .metric = validation.name,
+                             .style = progress_style(place),
                              .is_brief = place.is_one_of_many});
   trainer.on_step([&](const StepReport& step) { progress.show(step); });
   trainer.on_epoch([&](const EpochReport& epoch) {
@@ -149,11 +165,13 @@ Outcome finish_training(const TrainReport& report, const std::string& out,
   const std::string epochs = counted(report.epochs, "epoch");
   if (!report.interrupted) {
     expect_better_than_chance(report, out, state_file, force);
+    if (!report.is_of_first) return Outcome::done;
     save("trained for " + epochs);
     fmt::print("{}: finished after {} ({:.2f} s each), best {} {:.4f}; wrote {}\n", report.label,
                epochs, report.seconds_per_epoch, report.metric, report.best, out);
     return Outcome::done;
   }
+  if (!report.is_of_first) return Outcome::interrupted;
   const std::string note = "interrupted after " + epochs;
   const bool is_lost = state_file.empty() && std::filesystem::exists(out);
   if (state_file.empty() && !is_lost) save(note);

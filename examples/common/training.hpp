@@ -13,6 +13,7 @@
 #include "common/run_log.hpp"
 #include "refrain/train/learning_rate_schedule.hpp"
 #include "refrain/train/optimizer.hpp"
+#include "refrain/train/progress.hpp"
 #include "refrain/train/trainer.hpp"
 
 namespace refrain::examples {
@@ -33,11 +34,14 @@ AdamOptions adam_options(const TrainOptions& options);
 /// last epoch.
 void expect_warmup(const TrainOptions& options, const std::string& prefix = {});
 
+/// Throws OptionError unless there is a slice for each of several processes, which train on the CPU.
+void expect_share(const TrainOptions& options, const RunOptions& run);
+
 /// The learning rate of each training step; empty for a constant rate without warm-up. The warm-up
 /// is rounded to training steps and leaves at least the last one.
 LearningRateSchedule rate_schedule(const TrainOptions& options, std::int64_t steps_per_epoch);
 
-/// The label, log, state file and device of a training.
+/// The label, log, state file, device and processes of a training.
 struct TrainPlace {
   std::string label;            ///< label of the progress line
   std::string state_file = {};  ///< empty: an interrupted run cannot be resumed
@@ -47,6 +51,7 @@ struct TrainPlace {
   Device device = Device::cpu;  ///< device of the module's parameters
   bool is_one_of_many = false;  ///< without a terminal, all epochs are printed on one line
   Metadata metadata = {};       ///< further texts of the state file
+  Processes* processes = &Processes::alone();
 };
 
 /// The TrainPlace of a command.
@@ -57,7 +62,8 @@ inline TrainPlace training_place(const RunOptions& run, RunLog& log, std::string
           .setting = std::move(setting),
           .log = &log,
           .seed = run.seed,
-          .device = run.device};
+          .device = run.device,
+          .processes = run.processes};
 }
 
 /// The result of a training.
@@ -72,6 +78,7 @@ struct TrainReport {
   double loss = std::numeric_limits<double>::quiet_NaN();
   double chance = 0;  ///< Validation::chance
   bool interrupted = false;
+  bool is_of_first = true;         ///< this process writes the result (Processes::is_first())
   std::vector<EpochReport> curve;  ///< epochs of this process
 };
 
@@ -120,12 +127,18 @@ Training training_of(Module& module, std::unique_ptr<Optimizer> optimizer,
           .validation = std::move(validation)};
 }
 
+/// The style of the progress line: only the first process shows it.
+inline Progress::Style progress_style(const TrainPlace& place) {
+  return place.processes->is_first() ? Progress::Style::automatic : Progress::Style::quiet;
+}
+
 /// The options of a training's trainer, without those of its state file.
 TrainerOptions trainer_options(const Training& training, const TrainOptions& options,
-                               Device device);
+                               const TrainPlace& place);
 
-/// Trains until the last epoch, early stopping or an interruption. Throws DataError, with the
-/// differences, if the state file belongs to a run with another setting.
+/// Trains until the last epoch, early stopping or an interruption; several processes train
+/// together. Throws DataError, with the differences, if the state file belongs to a run with another
+/// setting.
 TrainReport train(const Training& training, const TrainOptions& options, const TrainPlace& place);
 
 /// Throws OptionError, so that `out` is not written, if the loss is clearly worse than chance, as
@@ -133,7 +146,7 @@ TrainReport train(const Training& training, const TrainOptions& options, const T
 void expect_better_than_chance(const TrainReport& report, const std::string& out,
                                const std::string& state_file, bool force);
 
-/// Ends a run: writes its result by save(note) and prints a summary. The result of an interrupted
+/// Ends a run: the first process writes its result by save(note) and prints a summary. The result of an interrupted
 /// run is written only if there is no state file and `out` does not exist, because an existing file
 /// may hold a better result. Throws as expect_better_than_chance() does.
 Outcome finish_training(const TrainReport& report, const std::string& out,

@@ -35,16 +35,20 @@ std::vector<std::string> patch_paths(const Options& options) {
   return paths;
 }
 
-RunSetting run_setting(const Options& options, const std::string& base_hash, const PatchSet& set,
-                       const TaskData& task, PatchNote note) {
-  note.search.reset();  // its figures are no setting
-  RunSetting setting = examples::setting_of_config(config_text(set.options(), note));
+std::string hash_of(const TaskData& task) {
   DataHash data;
-  data.add(note.targets).add(task.sources);
+  data.add(task.targets).add(task.sources);
   for (const TransferExamples* part : {&task.training, &task.validation, &task.test}) {
     data.add(std::span<const std::int64_t>(part->source))
         .add(std::span<const std::int32_t>(part->target));
   }
+  return data.text();
+}
+
+RunSetting run_setting(const Options& options, const std::string& base_hash, const PatchSet& set,
+                       const TaskData& task, PatchNote note) {
+  note.search.reset();  // its figures are no setting
+  RunSetting setting = examples::setting_of_config(config_text(set.options(), note));
   setting.insert({{"task", task.name},
                   {"base", base_hash},
                   {"random_start", options.task.random_start ? "true" : "false"},
@@ -52,7 +56,7 @@ RunSetting run_setting(const Options& options, const std::string& base_hash, con
                   {"rho", fmt::format("{}", options.task.rho)},
                   {"batch", concat(fine_tuning_batch(options.finetune, task.training.size()))},
                   {"seed", concat(options.run.seed)},
-                  {"data", data.text()}});
+                  {"data", hash_of(task)}});
   examples::add_regularization(setting, options.finetune);
   if (set.options().head.smoothing > 0)
     setting["smoothing"] = fmt::format("{}", set.options().head.smoothing);
@@ -102,6 +106,7 @@ bool finetune_task(Options options, const LoadedBase& base, const TaskData& task
              with_commas(base.network->parameter_count() + network.parameter_count()));
   TrainPlace place = examples::training_place(options.run, log, task.name, options.state_file);
   if (options.search.is_on) {
+    place.setting["data"] = hash_of(task);
     note.search = search_task(base, task, place, options);
     if (!note.search) {
       examples::interrupted_search(place.label, path);
@@ -128,6 +133,7 @@ Outcome finetune(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
   expect_tasks(options.task);
   examples::expect_warmup(options.finetune);
+  examples::expect_share(options.finetune, options.run);
   if (options.search.is_on) examples::candidates_of(options.search);
   const std::vector<std::string> paths = patch_paths(options);
   examples::expect_split(options.data.split);

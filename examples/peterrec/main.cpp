@@ -1,6 +1,7 @@
 // Command line of the PeterRec example.
 
 #include "common/command_line.hpp"
+#include "common/mpi_ranks.hpp"
 #include "common/prepare.hpp"
 #include "peterrec/commands.hpp"
 
@@ -106,6 +107,7 @@ void add_pretrain(CLI::App& app, Options& options) {
   add_from_option(app, options.from);
   add_value(app, "--out", options.base_file, "Output file");
   add_resume_option(app, options.state_file);
+  add_deadline_option(app, options.run);
 }
 
 void add_finetune(CLI::App& app, Options& options) {
@@ -121,6 +123,7 @@ void add_finetune(CLI::App& app, Options& options) {
   add_value(app, "--out", options.patch_files,
             "Output files, one per task; default: <task>.patch.safetensors");
   add_resume_option(app, options.state_file);
+  add_deadline_option(app, options.run);
 }
 
 void settle_training(const CLI::App& app, Options& options) {
@@ -203,12 +206,14 @@ constexpr Command<Options> commands[] = {
      .text = "Train a base network on behaviour sequences",
      .add = add_pretrain,
      .run = pretrain,
-     .settle = settle_training},
+     .settle = settle_training,
+     .launch = Launch::together},
     {.name = "finetune",
      .text = "Train a patch set for each task on a base",
      .add = add_finetune,
      .run = finetune,
-     .settle = settle_training},
+     .settle = settle_training,
+     .launch = Launch::together},
     {.name = "evaluate",
      .text = "Measure patch sets on the test part",
      .add = add_evaluate,
@@ -219,7 +224,7 @@ constexpr Command<Options> commands[] = {
      .add = add_recommend,
      .run = recommend,
      .settle = settle_recommending,
-     .runs_in_parallel = true},
+     .launch = Launch::separate},
     {.name = "compare",
      .text = "Train every method on every task and print one table",
      .add = add_compare,
@@ -238,6 +243,7 @@ constexpr const char* about =
 }  // namespace
 
 int main(int argc, char** argv) {
-  return guarded("peterrec",
-                 [&] { return run_command<Options>("peterrec", about, commands, argc, argv); });
+  return guarded("peterrec", [&] {
+    return run_command<Options>("peterrec", about, commands, argc, argv, join_ranks);
+  });
 }

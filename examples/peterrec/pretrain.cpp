@@ -16,20 +16,22 @@
 namespace refrain::peterrec {
 namespace {
 
+std::string hash_of(const SourceTask& source) {
+  return DataHash().add(source.vocabulary).add(source.data.rows).add(source.data.split).text();
+}
+
 RunSetting run_setting(const Options& options, const NextItNet::Options& network, BaseNote note,
                        const SourceTask& source) {
   const BaseOptions& base = options.base;
-  const PretrainData& data = source.data;
   note.search.reset();  // its figures are no setting
   RunSetting setting = examples::setting_of_config(config_text(network, note));
-  setting.insert(
-      {{"loss", examples::name_of(base.loss)},
-       {"sampled_share", fmt::format("{}", base.sampled_share)},
-       {"mask_share", fmt::format("{}", base.mask_share)},
-       {"batch", examples::concat(options.pretrain.batch)},
-       {"seed", examples::concat(options.run.seed)},
-       {"split_seed", examples::concat(options.data.split_seed)},
-       {"data", DataHash().add(source.vocabulary).add(data.rows).add(data.split).text()}});
+  setting.insert({{"loss", examples::name_of(base.loss)},
+                  {"sampled_share", fmt::format("{}", base.sampled_share)},
+                  {"mask_share", fmt::format("{}", base.mask_share)},
+                  {"batch", examples::concat(options.pretrain.batch)},
+                  {"seed", examples::concat(options.run.seed)},
+                  {"split_seed", examples::concat(options.data.split_seed)},
+                  {"data", hash_of(source)}});
   examples::add_regularization(setting, options.pretrain);
   return setting;
 }
@@ -78,6 +80,7 @@ NewBase continued_base(const Options& options, const RawData& raw, const LoadedB
 Outcome pretrain(const Options& given) {
   Options options = given;
   examples::expect_warmup(options.pretrain);
+  examples::expect_share(options.pretrain, options.run);
   if (options.search.is_on) examples::candidates_of(options.search);
   examples::CommandFiles files = common_files(options, {{"--out", options.base_file}});
   files.read.push_back({"--from", options.from.file});
@@ -99,6 +102,7 @@ Outcome pretrain(const Options& given) {
       .hold_out_last = options.data.hold_out_last, .length = options.data.length, .text = {}};
   TrainPlace place = examples::training_place(options.run, log, "pretrain", options.state_file);
   if (options.search.is_on) {
+    place.setting["data"] = hash_of(source);
     examples::expect_searchable(std::ssize(data.split.train), std::ssize(data.split.valid));
     note.search = search_base(source, place, options, from ? &*from : nullptr);
     if (!note.search) return examples::interrupted_search(place.label, options.base_file);

@@ -58,7 +58,7 @@ struct Arguments {
 };
 
 /// Parses the command line. Returns the exit code if the program must end.
-std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
+std::optional<std::string> parse(int argc, char** argv, Arguments& arguments) {
   CLI::App app{
       "Reads JSON lines on standard input and writes answers on standard output:\n"
       "  {\"user\": \"u1\", \"item\": \"i9\"}                          an event\n"
@@ -88,9 +88,9 @@ std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
       ->check(between(0, 100000));
   add_value(app, "--measure", arguments.measure,
             "Print throughput and latencies of events and requests to standard error");
-  const std::optional<int> code = refrain::examples::parse(app, "serve", argc, argv);
+  const std::optional<std::string> help = refrain::examples::parse(app, "serve", argc, argv);
   arguments.has_states = app.count("--states") > 0;
-  return code;
+  return help;
 }
 
 /// Checks the states file before the server starts, and locks it.
@@ -130,7 +130,10 @@ void report_measurement(const ServerReport& report, std::size_t shards) {
 
 int run(int argc, char** argv) {
   Arguments arguments;
-  if (const std::optional<int> code = parse(argc, argv, arguments)) return *code;
+  if (const std::optional<std::string> help = parse(argc, argv, arguments)) {
+    fmt::print("{}", *help);
+    return 0;
+  }
   // Without SIGPIPE, a closed pipe is a write error, and users' states are still saved.
   std::signal(SIGPIPE, SIG_IGN);
   const std::unique_ptr<StatesLock> lock = lock_states(arguments);

@@ -1,13 +1,21 @@
-/// Handshake, rows of all ranks, and the guard against launchers.
+/// Handshake, rows of all ranks, shares of the cores, and the guard against launchers.
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "refrain/autograd/tape.hpp"
+#include "refrain/core/parallel.hpp"
 #include "refrain/distributed/agreement.hpp"
 #include "refrain/distributed/launcher.hpp"
 #include "refrain/distributed/local_group.hpp"
 #include "support/catch.hpp"
+#include "support/skip.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -56,13 +64,66 @@ TEST_CASE("handshake: names that a rank lacks and all differences are listed", "
                        "  version: rank 2 (this process) has 0.2, rank 0 (this process) has 0.1"));
 }
 
-TEST_CASE("handshake: a build has a version, a CPU level and a math mode", "[distributed]") {
-  for (const auto& [name, value] : build_identity()) {
+TEST_CASE("handshake: a build has a version, a CPU level, a math mode and its arithmetic",
+          "[distributed]") {
+  const Identity identity = build_identity();
+  for (const auto& [name, value] : identity) {
     INFO(name);
     CHECK_FALSE(value.empty());
   }
-  CHECK(build_identity().size() == 4);
+  CHECK(identity.size() == 5);
+  CHECK(identity.back().first == "arithmetic");
+  CHECK(identity.back().second.size() == 16);
 }
+
+TEST_CASE("handshake: the arithmetic of a process is the same on every thread", "[distributed]") {
+  Identity without_recording;
+  {
+    const NoGrad off;
+    const SerialLoops serial;
+    without_recording = build_identity();
+  }
+  LocalGroup(3).run([&](Communicator& communicator) {
+    if (build_identity() != without_recording) communicator.abort("another arithmetic");
+    handshake(communicator, build_identity());
+  });
+}
+
+TEST_CASE("thread_share: ranks share the cores that they may use", "[distributed]") {
+  std::vector<int> shares(4);
+  LocalGroup(4).run([&](Communicator& communicator) {
+    shares[static_cast<std::size_t>(communicator.rank())] = thread_share(communicator);
+  });
+  const int cores = thread_share(*alone());
+  CHECK(cores >= 1);
+  CHECK(shares == std::vector<int>(4, std::max(1, cores / 4)));
+}
+
+#if defined(__linux__)
+TEST_CASE("thread_share: ranks that are bound to cores of their own share nothing",
+          "[distributed]") {
+  cpu_set_t usable;
+  REQUIRE(::sched_getaffinity(0, sizeof(usable), &usable) == 0);
+  std::vector<std::size_t> cores;
+  for (std::size_t core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &usable)) cores.push_back(core);
+  }
+  if (cores.size() < 2) REFRAIN_SKIP("one core");
+  std::vector<int> shares(3);
+  LocalGroup(3).run([&](Communicator& communicator) {
+    // Rank 0 has the first core, ranks 1 and 2 share all others.
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (std::size_t i = 0; i < cores.size(); ++i) {
+      if ((i == 0) == (communicator.rank() == 0)) CPU_SET(cores[i], &set);
+    }
+    if (::sched_setaffinity(0, sizeof(set), &set) != 0) communicator.abort("cannot bind a thread");
+    shares[static_cast<std::size_t>(communicator.rank())] = thread_share(communicator);
+  });
+  const int half = std::max(1, static_cast<int>(cores.size() - 1) / 2);
+  CHECK(shares == std::vector<int>{1, half, half});
+}
+#endif
 
 TEST_CASE("gather_rows: arguments are checked on all ranks", "[distributed]") {
   const auto gather = [](Shape ids, Shape values, DType dtype) {

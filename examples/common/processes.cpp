@@ -1,0 +1,123 @@
+#include "common/processes.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <map>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/failure.hpp"
+#include "common/standard_streams.hpp"
+#include "refrain/core/parallel.hpp"
+#include "refrain/distributed/agreement.hpp"
+#include "refrain/distributed/launcher.hpp"
+
+namespace refrain::examples {
+namespace {
+
+/// In lockstep, an error such as a loss that diverges is an error of all processes: the others leave
+/// the first one this time to print it and to end the job.
+constexpr std::chrono::seconds head_start{3};
+
+}  // namespace
+
+Processes::Processes(std::unique_ptr<Communicator> ranks) : ranks_(std::move(ranks)) {
+  thread_share_ = thread_share(*ranks_);
+  if (!is_first()) mute_standard_streams();
+}
+
+Processes& Processes::alone() {
+  static Processes one;
+  return one;
+}
+
+void Processes::use_threads(std::int64_t count) const {
+  const bool is_open = count == 0 && std::getenv("REFRAIN_THREADS") == nullptr;
+  set_threads(is_open ? thread_share_ : static_cast<int>(count));
+}
+
+void Processes::wait_for_all() {
+  if (ranks_ == nullptr || is_ready_) return;
+  if (!agree({})) throw NotReady();
+}
+
+/// Tells all processes the errors of all; the first one prints them. True when there are none.
+bool Processes::agree(const std::string& error) {
+  is_ready_ = true;
+  std::map<std::string, std::string> ranks_of;  // the ranks of each error
+  bool is_common = true;
+  const std::vector<std::vector<std::byte>> all =
+      gather_bytes(*ranks_, std::as_bytes(std::span(error)));
+  for (int rank = 0; rank < count(); ++rank) {
+    const std::vector<std::byte>& bytes = all[static_cast<std::size_t>(rank)];
+    is_common = is_common && bytes == all.front();
+    if (bytes.empty()) continue;
+    std::string& ranks = ranks_of[{reinterpret_cast<const char*>(bytes.data()), bytes.size()}];
+    ranks += (ranks.empty() ? "" : ", ") + ranks_->text(rank);
+  }
+  for (const auto& [text, ranks] : ranks_of)
+    is_common ? say("{}\n", text) : say("{}: {}\n", ranks, text);
+  return ranks_of.empty();
+}
+
+void Processes::end_job(const std::string& error) const {
+  if (!is_first()) std::this_thread::sleep_for(head_start);
+  ranks_->abort(error);
+}
+
+int Processes::run(const char* program, const std::function<int()>& command) {
+  int code = 1;
+  try {
+    code = command();
+    wait_for_all();
+  } catch (const NotReady&) {
+    code = 1;
+  } catch (...) {
+    const Failure failure = current_failure();
+    const std::string text =
+        fmt::format("{}: {}", program,
+                    failure.text.empty() ? "standard output cannot be written" : failure.text);
+    if (is_ready_) end_job(text);
+    try {
+      agree(text);
+    } catch (const CommunicationError& error) {
+      end_job(error.what());
+    }
+    code = 1;
+  }
+  flush_output();  // a launcher may kill the others when one ends with an error
+  return code;
+}
+
+int run_launched(const char* program, Launch launch, JoinRanks join,
+                 std::chrono::milliseconds deadline,
+                 const std::function<int(Processes&)>& command) {
+  Processes one;
+  if (launch != Launch::together || join == nullptr || launched_as_one_of_several().empty())
+    return command(one);
+  std::unique_ptr<Communicator> ranks = join(deadline);
+  if (ranks->size() == 1) {
+    ranks.reset();
+    return command(one);
+  }
+  Processes several(std::move(ranks));
+  return several.run(program, [&] { return command(several); });
+}
+
+void expect_launch(const Processes& processes, Launch launch) {
+  const std::string started = launched_as_one_of_several();
+  if (launch == Launch::separate || processes.count() > 1 || started.empty()) return;
+  const char* const advice =
+      launch == Launch::together
+          ? "start one process, or build the program with the MPI of this launcher (REFRAIN_MPI)"
+          : "start the program without mpirun or srun";
+  throw OptionError(fmt::format(
+      "expected one process, got several from a launcher ({}) that MPI does not connect, which "
+      "would write the same files: {}",
+      started, advice));
+}
+
+}  // namespace refrain::examples
