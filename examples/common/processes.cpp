@@ -18,8 +18,8 @@
 namespace refrain::examples {
 namespace {
 
-/// In lockstep, an error such as a loss that diverges is an error of all processes: the others leave
-/// the first one this time to print it and to end the job.
+/// While training, an error such as a loss that diverges is an error of all processes: the others
+/// leave the first one this time to print it and to end the job.
 constexpr std::chrono::seconds head_start{3};
 
 }  // namespace

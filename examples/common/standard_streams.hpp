@@ -12,8 +12,8 @@ namespace refrain::examples {
 /// program opens would become its standard output.
 void open_standard_streams();
 
-/// Ends the output of this process: standard output goes to /dev/null, and say() writes nothing. For
-/// a process whose output another one prints.
+/// Ends the output of this process, which another one prints: standard output goes to /dev/null,
+/// and say() writes nothing.
 void mute_standard_streams() noexcept;
 
 /// Writes to standard error. A failure is ignored, because it cannot be reported anywhere else.

@@ -34,7 +34,7 @@ AdamOptions adam_options(const TrainOptions& options);
 /// last epoch.
 void expect_warmup(const TrainOptions& options, const std::string& prefix = {});
 
-/// Throws OptionError unless there is a slice for each of several processes, which train on the CPU.
+/// Throws OptionError unless there is a slice for each of several processes, which use the CPU.
 void expect_share(const TrainOptions& options, const RunOptions& run);
 
 /// The learning rate of each training step; empty for a constant rate without warm-up. The warm-up
@@ -137,8 +137,8 @@ TrainerOptions trainer_options(const Training& training, const TrainOptions& opt
                                const TrainPlace& place);
 
 /// Trains until the last epoch, early stopping or an interruption; several processes train
-/// together. Throws DataError, with the differences, if the state file belongs to a run with another
-/// setting.
+/// together. Throws DataError, with the differences, if the state file belongs to a run with
+/// another setting.
 TrainReport train(const Training& training, const TrainOptions& options, const TrainPlace& place);
 
 /// Throws OptionError, so that `out` is not written, if the loss is clearly worse than chance, as
@@ -146,9 +146,9 @@ TrainReport train(const Training& training, const TrainOptions& options, const T
 void expect_better_than_chance(const TrainReport& report, const std::string& out,
                                const std::string& state_file, bool force);
 
-/// Ends a run: the first process writes its result by save(note) and prints a summary. The result of an interrupted
-/// run is written only if there is no state file and `out` does not exist, because an existing file
-/// may hold a better result. Throws as expect_better_than_chance() does.
+/// Ends a run: the first process writes its result by save(note) and prints a summary. The result
+/// of an interrupted run is written only if there is no state file and `out` does not exist,
+/// because an existing file may hold a better result. Throws as expect_better_than_chance() does.
 Outcome finish_training(const TrainReport& report, const std::string& out,
                         const std::string& state_file, bool force,
                         const std::function<void(const std::string& note)>& save);

@@ -1,6 +1,6 @@
 #pragma once
-/// What the ranks tell each other besides sums of gradients: requests, row-sparse gradients, whether
-/// they run the same program on the same data, and which cores they share.
+/// What the ranks tell each other besides sums of gradients: requests, row-sparse gradients,
+/// whether they run the same program on the same data, and which cores they share.
 
 #include <cstddef>
 #include <cstdint>
@@ -55,8 +55,8 @@ using Identity = std::vector<std::pair<std::string, std::string>>;
 
 /// The version of Refrain, the instruction set level of the CPU kernels (cpu_isa()), the math mode
 /// and the byte order of this process, and "arithmetic": a hash of the parameters of a small model
-/// after two training steps on the CPU, computed once. CPUs or compilers whose results differ in any
-/// bit of it have other hashes.
+/// after two training steps on the CPU, computed once. CPUs or compilers that differ in any bit of
+/// these parameters have other hashes.
 REFRAIN_API Identity build_identity();
 
 /// Compares the identities of all ranks. When they differ, every rank throws a CommunicationError
@@ -64,9 +64,9 @@ REFRAIN_API Identity build_identity();
 REFRAIN_API void handshake(Communicator& communicator, const Identity& own);
 
 /// The number of threads for this rank, which it gives to set_threads(): the cores on which its
-/// thread may run, divided by the number of ranks on the same host that may run on the same ones; at
-/// least 1. Thus four ranks on one host of 16 cores have 4 threads each, whether the launcher binds
-/// them to cores of their own or not at all. Two calls.
+/// thread may run, divided by the number of ranks on the same host that may run on the same ones;
+/// at least 1. Thus four ranks on one host of 16 cores have 4 threads each, whether the launcher
+/// binds them to cores of their own or not at all. Two calls.
 REFRAIN_API int thread_share(Communicator& communicator);
 
 }  // namespace refrain
