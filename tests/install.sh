@@ -43,6 +43,7 @@ need_test_libraries() {
   want mpiexec openmpi-bin
   want mpicxx.mpich libmpich-dev
   want mpiexec.mpich mpich
+  want ip iproute2
 }
 
 # Installs the packages that the need... calls above found missing; ends the script with a list when

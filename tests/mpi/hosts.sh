@@ -12,6 +12,7 @@ skip() {
   echo "SKIPPED: training on several hosts: $1"
   exit 0
 }
+command -v "$launcher" > /dev/null || skip "the programs have no MPI, or there is no launcher"
 "$launcher" --version 2>&1 | grep -qE 'Open ?(MPI|RTE)' || skip "no Open MPI"
 command -v ip > /dev/null || skip "no iproute2"
 if ((EUID != 0)); then skip "no root rights"; fi
