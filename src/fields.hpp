@@ -124,9 +124,11 @@ bool parse(std::string_view field, Number& number) noexcept {
 /// True for a number with a decimal comma, such as 3,5.
 inline bool has_decimal_comma(std::string_view field) {
   const std::size_t comma = field.find(',');
+  if (comma == std::string_view::npos) return false;
+  std::string with_point(field);
+  with_point[comma] = '.';
   double number = 0;
-  return comma != std::string_view::npos &&
-         parse(std::string(field).replace(comma, 1, "."), number);
+  return parse(with_point, number);
 }
 
 /// Returns the reason why an id of a user or item (`of`) is invalid, or an empty string. Ids must

@@ -105,6 +105,13 @@ void Trainer::expect_same_ranks() const {
               {"position", detail::concat("epoch ", position_.epoch, ", step ", position_.step)},
               {"parameters", content_hash(model_)},
               {"optimizer state", content_hash(optimizer_.state())}});
+  if (options_.schedule) {
+    const std::int64_t steps = options_.epochs * options_.steps_per_epoch;
+    for (const std::int64_t step :
+         {std::int64_t{0}, steps / 2, std::max(steps, std::int64_t{1}) - 1})
+      own.emplace_back(detail::concat("learning rate of step ", step),
+                       detail::concat(options_.schedule(step)));
+  }
   for (const NamedRandom& stream : randoms()) {
     const RandomState state = stream.random->state();
     own.emplace_back(

@@ -110,14 +110,14 @@ int run_launched(const char* program, Launch launch, JoinRanks join,
 void expect_launch(const Processes& processes, Launch launch) {
   const std::string started = launched_as_one_of_several();
   if (launch == Launch::separate || processes.count() > 1 || started.empty()) return;
-  const char* const advice =
-      launch == Launch::together
-          ? "start one process, or build the program with the MPI of this launcher (REFRAIN_MPI)"
-          : "start the program without mpirun or srun";
+  const bool can_train = launch == Launch::together;
   throw OptionError(fmt::format(
-      "expected one process, got several from a launcher ({}) that MPI does not connect, which "
-      "would write the same files: {}",
-      started, advice));
+      "expected one process, got several from a launcher ({}){}, which would write the same "
+      "files: {}",
+      started, can_train ? " that MPI does not connect" : "",
+      can_train
+          ? "start one process, or build the program with the MPI of this launcher (REFRAIN_MPI)"
+          : "start the program without mpirun or srun"));
 }
 
 }  // namespace refrain::examples

@@ -176,6 +176,11 @@ TEST_CASE("ranks: ranks that would not end with the same bytes are refused",
                            .steps_per_epoch = 2,
                            .slices = 2,
                            .communicator = &communicator,
+                           .schedule =
+                               [&](std::int64_t step) {
+                                 return 0.1 / (1 + (is_second ? make_options.decay : 1) *
+                                                       static_cast<double>(step));
+                               },
                            .setting = {{"data", is_second ? make_options.data : "a"}}});
           trainer.run(
               Device::cpu,
@@ -193,6 +198,7 @@ TEST_CASE("ranks: ranks that would not end with the same bytes are refused",
   struct Case {
     bool other_model = false;
     double rate = 0.01;
+    double decay = 1;
     std::string data = "a";
     bool throws = false;
   };
@@ -201,6 +207,8 @@ TEST_CASE("ranks: ranks that would not end with the same bytes are refused",
                        message_contains("parameters: rank 1"));
   CHECK_THROWS_MATCHES(run(Case{.rate = 0.02}), CommunicationError,
                        message_contains("learning rate: rank 1"));
+  CHECK_THROWS_MATCHES(run(Case{.decay = 2}), CommunicationError,
+                       message_contains("learning rate of step 1: rank 1"));
   CHECK_THROWS_MATCHES(run(Case{.data = "b"}), CommunicationError,
                        message_contains("setting data: rank 1"));
   CHECK_THROWS_MATCHES(run(Case{.throws = true}), DataError, message_contains("is damaged"));
