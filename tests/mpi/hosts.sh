@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Training on three hosts, which are network namespaces with host names of their own, joined by a
-# bridge: tests/mpi/hosts.sh LAUNCHER PETERREC
+# bridge: tests/mpi/hosts.sh LAUNCHER PETERREC MPI_TESTS
 # The hosts must write the file of one process, and when the link of a host is cut, all must end.
+# The bytes that the links carry are compared with those that the communicators count. MPI_TESTS:
+# refrain_mpi_tests.
 # Needs root rights, iproute2 and Open MPI.
 set -euo pipefail
 
 launcher=$1
 peterrec=$(realpath "$2")
+mpi_tests=$(realpath "$3")
 
 skip() {
   echo "SKIPPED: training on several hosts: $1"
@@ -72,6 +75,19 @@ job=("$launcher" --allow-run-as-root --host host-a,host-b,host-c --map-by ppr:1:
 run 0 "${command[@]}" --epochs 2 --out alone
 run 0 ./on host-a "${job[@]}" "${command[@]}" --epochs 2 --out hosts
 cmp alone hosts || fail "three hosts wrote another file than one process"
+
+# Bytes on the links: those of the communicators, and headers.
+sent_by() { ip netns exec "$tag$1" cat /sys/class/net/eth0/statistics/tx_bytes; }
+before=()
+for host in "${hosts[@]}"; do before+=("$(sent_by "$host")"); done
+run 0 ./on host-a "${job[@]}" "$mpi_tests" count
+for i in "${!hosts[@]}"; do
+  carried=$(($(sent_by "${hosts[i]}") - before[i]))
+  counted=$(sed -nE "s/^rank $i \(host-${hosts[i]}\) counts ([0-9]+) sent.*/\1/p" out)
+  echo "host-${hosts[i]} sent $carried bytes, of which the communicator counts $counted"
+  ((counted > 5000000 && carried > counted && carried < counted + counted / 10 + 1000000)) ||
+    fail "expected the counted bytes and headers"
+done
 
 # Other data on one host.
 sed 's/i1,/i2,/' log.csv > other.csv

@@ -2,6 +2,7 @@
 /// refrain_mpi_tests MODE
 ///   conformance   all cases of tests/distributed/conformance.hpp
 ///   train         trains a small recommender in eight slices and prints the hash of its parameters
+///   count         trains a larger one and prints the bytes that each rank sent and received
 ///   large         a message of more than 1 GiB (two ranks; 5 GB of memory)
 ///   sleep         rank 1 sleeps in place of a call; the deadline ends the job
 ///   throw         rank 1 throws an exception
@@ -61,9 +62,9 @@ void send_large(Communicator& communicator) {
   if (communicator.rank() == 0) std::printf("large message passed\n");
 }
 
-void train(Communicator& communicator) {
+void train(Communicator& communicator, std::int64_t width) {
   const Dataset data = test::generated_dataset();
-  test::SmallRecommender model(data.vocabulary.size(), {.keep = 0.7});
+  test::SmallRecommender model(data.vocabulary.size(), {.width = width, .keep = 0.7});
   fit(model, data,
       {.epochs = 2,
        .batch = 40,
@@ -80,7 +81,15 @@ void gather(Communicator& communicator) { any_bits(communicator, 0); }
 void run(const std::string& mode, Communicator& communicator) {
   const bool is_odd_one = communicator.rank() == 1;
   if (mode == "conformance") return conform(communicator);
-  if (mode == "train") return train(communicator);
+  if (mode == "train") return train(communicator, 16);
+  if (mode == "count") {
+    train(communicator, 128);
+    const CommunicationCounts counts = communicator.counts();
+    std::printf("%s counts %lld sent, %lld received\n", communicator.text().c_str(),
+                static_cast<long long>(counts.bytes_sent),
+                static_cast<long long>(counts.bytes_received));
+    return;
+  }
   if (mode == "large") return send_large(communicator);
   gather(communicator);
   if (mode == "sleep") {
