@@ -110,6 +110,7 @@ trains() {
 # A link that is cut while the hosts train. mpirun itself waits for its daemon behind the link.
 ./on host-a "${job[@]}" "${command[@]}" --epochs 100000 --patience 100000 --deadline 3 --log long.jsonl --out cut > out 2>&1 &
 job_id=$!
+disown "$job_id"  # it is killed at the end
 until grep -qs epoch long.jsonl; do
   kill -0 "$job_id" 2> /dev/null || fail "the training ended too early"
   sleep 0.1
