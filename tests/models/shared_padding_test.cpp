@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "refrain/autograd/gradcheck.hpp"
 #include "refrain/data/batches.hpp"
@@ -45,15 +46,15 @@ std::optional<SharedPadding> shared_of(const SequenceBatch& batch) {
 template <class Controller, std::int64_t layers, bool tied>
 struct Plain {
   using Network = models::RecurrentRec<Controller>;
-  static Network make(double dropout = 0) {
+  static Network make(double dropout = 0, Placement placement = f64, std::int64_t hidden = 5) {
     Random random(1);
     return Network({.items = item_count,
                     .embedding = 4,
-                    .hidden = 5,
+                    .hidden = hidden,
                     .layers = layers,
                     .tied = tied,
                     .dropout = dropout},
-                   random, f64);
+                   random, placement);
   }
 };
 
@@ -61,11 +62,11 @@ struct Plain {
 template <class Controller, std::int64_t chunks, ChunkOrder order>
 struct Chunked {
   using Network = models::CmnRec<Controller>;
-  static Network make(double dropout = 0) {
+  static Network make(double dropout = 0, Placement placement = f64, std::int64_t hidden = 5) {
     Random random(1);
     return Network({.items = item_count,
                     .embedding = 4,
-                    .hidden = 5,
+                    .hidden = hidden,
                     .words = 3,
                     .word_size = 4,
                     .attention = chunks > 0 ? 3 : 0,
@@ -73,7 +74,7 @@ struct Chunked {
                     .chunks = chunks,
                     .tied = chunks > 0,
                     .dropout = dropout},
-                   random, f64);
+                   random, placement);
   }
 };
 
@@ -146,6 +147,29 @@ TEMPLATE_TEST_CASE("shared padding: same bits at any number of threads, with dro
   });
 }
 
+TEMPLATE_TEST_CASE("shared padding: scores have the bits of batches without", "[model]",
+                   REFRAIN_NETWORKS_OF_PADDED_ROWS) {
+  const auto [placement, hidden] =
+      GENERATE(std::pair{f64, 5}, std::pair{Placement{}, 5}, std::pair{Placement{}, 48});
+  auto network = TestType::make(0, placement, hidden);
+  redraw(network, 2);
+  network.eval();
+  std::vector<std::int64_t> lengths{30, 0};
+  for (std::int64_t row = 0; row < 38; ++row) lengths.push_back(1 + row * 7 % 9);
+  const Tensor ids = batch_of(lengths, 30).ids;
+  const auto borders = every_step(30);
+  REQUIRE(SharedPadding::for_scores(ids, padding_id, borders));
+  const Tensor scores = network.scores(ids);
+  for (std::int64_t row = 0; row < ids.size(0); ++row) {
+    // Eight equal rows: no product has few rows, and nothing is shared.
+    Tensor same({8, 30}, DType::i32);
+    for (std::int64_t copy = 0; copy < 8; ++copy)
+      same.slice(copy, copy + 1).copy_from(row_of(ids, row));
+    INFO("row " << row);
+    CHECK(same_bytes(row_of(network.scores(same), 0), row_of(scores, row)));
+  }
+}
+
 TEST_CASE("shared padding: entries are the time steps from the first target on", "[model]") {
   const std::int64_t steps = 40;
   const SequenceBatch batch = batch_of({3, 1, 8, 2, 31, 5, 4, 3, 0}, steps);
@@ -167,7 +191,7 @@ TEST_CASE("shared padding: entries are the time steps from the first target on",
     CHECK(segment.end > segment.begin);
     CHECK((segment.begin == 0 || segment.joining > 0));
     rows += segment.joining;
-    CHECK(segment.rows == (segment.has_padding_row ? rows : rows - 1));
+    CHECK(segment.rows == (segment.padding_rows > 0 ? rows : rows - 1));
     begin = segment.end;
     first += segment.steps() * segment.rows;
   }
@@ -199,8 +223,9 @@ TEST_CASE("shared padding: refuses other shapes and types", "[model]") {
   CHECK_THROWS_AS(SharedPadding::of(batch.ids, batch.ids.slice(0, 2), padding_id, {}), ShapeError);
   CHECK_THROWS_AS(SharedPadding::of(batch.ids.reshape({30}), batch.targets, padding_id, {}),
                   ShapeError);
-  CHECK_THROWS_AS(SharedPadding::of(Tensor::zeros({3, 10}, DType::f32), batch.targets, padding_id, {}),
-                  DTypeError);
+  CHECK_THROWS_AS(
+      SharedPadding::of(Tensor::zeros({3, 10}, DType::f32), batch.targets, padding_id, {}),
+      DTypeError);
 }
 
 }  // namespace refrain::test::of_shared_padding

@@ -176,10 +176,14 @@ class CmnRec final : public Module {
                                 {.ignored = ignored});
   }
 
-  /// Scores of all items after the last time step: i32 [B,T] -> [B,items].
+  /// Scores of all items after the last time step: i32 [B,T] -> [B,items]. Rows that begin with
+  /// padding_id share these time steps, with the bits of rows that do not (SharedPadding).
   Tensor scores(const Tensor& ids, const ChunkSchedule& schedule, const Weights& weights) {
     const NoGrad off;
-    return head_(last_features(ids, schedule, weights)).value();
+    const auto shared = SharedPadding::for_scores(ids, padding_id, schedule.chunk_steps());
+    return head_(shared ? last_features(*shared, ids, schedule, weights)
+                        : last_features(ids, schedule, weights))
+        .value();
   }
   Tensor scores(const Tensor& ids, const ChunkSchedule& schedule) {
     const NoGrad off;
@@ -237,17 +241,29 @@ class CmnRec final : public Module {
     State state;
     std::vector<Variable> pieces;
     for (const SharedPadding::Segment& segment : shared.segments()) {
-      state = segment.begin == 0
-                  ? network_.initial(segment.rows)
-                  : state.map([&](const Variable& part) { return segment.join(part); });
       auto result = network_(segment.of(x), schedule.part(segment.begin, segment.end),
-                             std::move(state), weights);
+                             joined(segment, std::move(state)), weights);
       const Variable y =
           add_spans(out_(result.outputs), out_memory_(result.reads), result.span_ends);
       pieces.push_back(reshape(y, {segment.steps() * segment.rows, y.size(2)}));
       state = std::move(result.state);
     }
     return concat_steps(pieces);
+  }
+  /// Features of the last time step of all rows: i32 [B,T] -> [B,H] (tied tables: E for H).
+  Variable last_features(const SharedPadding& shared, const Tensor& ids,
+                         const ChunkSchedule& schedule, const Weights& weights) {
+    const Variable x = vectors_of(shared.arranged(ids));
+    typename Network::Result result;
+    for (const SharedPadding::Segment& segment : shared.segments())
+      result = network_.last(segment.of(x), schedule.part(segment.begin, segment.end),
+                             joined(segment, std::move(result.state)), weights);
+    return shared.in_order(one_step(out_(result.outputs) + out_memory_(result.reads), 0));
+  }
+  /// The state at the beginning of a segment.
+  State joined(const SharedPadding::Segment& segment, State state) const {
+    if (segment.begin == 0) return network_.initial(segment.rows);
+    return state.map([&](const Variable& part) { return segment.join(part); });
   }
 
   Embedding embedding_;
@@ -316,9 +332,7 @@ class RecurrentRec final : public Module {
   /// [B,T], i32 targets [B,T] -> scalar. Rows that begin with the id `ignored` share the time steps
   /// before their first item or target (SharedPadding, on the CPU).
   Variable loss(const Tensor& ids, const Tensor& targets, std::int32_t ignored = -1) {
-    std::vector<std::int64_t> every_step(static_cast<std::size_t>(ids.size(-1)));
-    std::iota(every_step.begin(), every_step.end(), 0);
-    if (const auto shared = SharedPadding::of(ids, targets, ignored, every_step)) {
+    if (const auto shared = SharedPadding::of(ids, targets, ignored, every_step(ids))) {
       return softmax_loss(features(*shared, ids), head_, shared->arranged(targets),
                           {.ignored = ignored});
     }
@@ -337,10 +351,11 @@ class RecurrentRec final : public Module {
                                 {.ignored = ignored});
   }
 
-  /// Scores of all items after the last time step: i32 [B,T] -> [B,items].
+  /// Scores of all items after the last time step: i32 [B,T] -> [B,items]. Rows that begin with
+  /// padding_id share these time steps, with the bits of rows that do not (SharedPadding).
   Tensor scores(const Tensor& ids) {
     const NoGrad off;
-    return head_(projected(one_step(hidden_by_step(ids), -1))).value();
+    return head_(last_features(ids)).value();
   }
 
   const Options& options() const noexcept { return options_; }
@@ -366,22 +381,42 @@ class RecurrentRec final : public Module {
     return embedding_dropout_ ? (*embedding_dropout_)(x) : x;
   }
 
-  /// The vectors that the head reads, of the M entries of a batch: i32 [B,T] -> [M,H] or [M,E].
-  Variable features(const SharedPadding& shared, const Tensor& ids) {
+  /// Calls function(segment, hidden vectors [L_s,n_s,H]) for the segments of a batch.
+  template <class Function>
+  void run(const SharedPadding& shared, const Tensor& ids, const Function& function) {
     const Variable x = vectors_of(shared.arranged(ids));
     const typename Controller::Weights weights = controller_.pack();
-    const Variable projected = controller_.project(reshape(x, {1, x.size(0), x.size(1)}), weights);
-    const Variable gates = reshape(projected, {x.size(0), projected.size(2)});
+    const Variable gates =
+        one_step(controller_.project(reshape(x, {1, x.size(0), x.size(1)}), weights), 0);
     typename Controller::State state;
-    std::vector<Variable> pieces;
     for (const SharedPadding::Segment& segment : shared.segments()) {
       state = segment.begin == 0
                   ? controller_.initial(segment.rows)
                   : state.map([&](const Variable& part) { return segment.join(part); });
-      const Variable h = controller_.run(segment.of(gates), {}, state, weights);
-      pieces.push_back(reshape(h, {segment.steps() * segment.rows, h.size(2)}));
+      function(segment, controller_.run(segment.of(gates), {}, state, weights));
     }
-    return this->projected(dropout_(concat_steps(pieces)));
+  }
+  /// The vectors that the head reads, of the M entries of a batch: i32 [B,T] -> [M,H] or [M,E].
+  Variable features(const SharedPadding& shared, const Tensor& ids) {
+    std::vector<Variable> pieces;
+    run(shared, ids, [&](const SharedPadding::Segment& segment, const Variable& h) {
+      pieces.push_back(reshape(h, {segment.steps() * segment.rows, h.size(2)}));
+    });
+    return projected(dropout_(concat_steps(pieces)));
+  }
+  /// The vectors that the head reads at the last time step: i32 [B,T] -> [B,H] or [B,E].
+  Variable last_features(const Tensor& ids) {
+    const auto shared = SharedPadding::for_scores(ids, padding_id, every_step(ids));
+    if (!shared) return projected(one_step(hidden_by_step(ids), -1));
+    Variable last;
+    run(*shared, ids,
+        [&](const SharedPadding::Segment&, const Variable& h) { last = one_step(h, -1); });
+    return projected(shared->in_order(dropout_(last)));
+  }
+  static std::vector<std::int64_t> every_step(const Tensor& ids) {
+    std::vector<std::int64_t> steps(static_cast<std::size_t>(ids.size(-1)));
+    std::iota(steps.begin(), steps.end(), 0);
+    return steps;
   }
   Variable projected(const Variable& h) const { return out_ ? (*out_)(h) : h; }
 
