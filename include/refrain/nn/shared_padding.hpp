@@ -87,7 +87,9 @@ class SharedPadding {
       detail::check_shape("SharedPadding", "targets", targets, ids.shape());
       expect_ids(targets);
     }
-    if (ids.device() != Device::cpu || ids.size(0) < options.padding_rows) return std::nullopt;
+    const bool is_on_cpu =
+        ids.device() == Device::cpu && (!targets.defined() || targets.device() == Device::cpu);
+    if (!is_on_cpu || ids.size(0) < options.padding_rows) return std::nullopt;
     SharedPadding shared(ids, targets, padding, borders, options.padding_rows);
     const auto entries = static_cast<double>(shared.source_.size());
     if (shared.segments_.size() < 2 || entries > options.worth * static_cast<double>(ids.numel()))
