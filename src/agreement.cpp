@@ -69,23 +69,6 @@ std::string differences(const Identity& first, const Identity& other, const std:
   return all;
 }
 
-/// Joins the tensors [n, ...] of all ranks; `counts`: their n.
-Tensor joined(Communicator& communicator, const Tensor& own, std::span<const std::int64_t> counts) {
-  std::int64_t total = 0;
-  for (const std::int64_t count : counts) total += count;
-  const Shape shape = own.shape().with(0, total);
-  Tensor all(shape, own.dtype());
-  const std::size_t row = at(own.shape().with(0, 1).numel()) * size_bytes(own.dtype());
-  std::vector<std::span<std::byte>> blocks;
-  std::size_t begin = 0;
-  for (const std::int64_t count : counts) {
-    blocks.push_back(bytes_of(all).subspan(begin, at(count) * row));
-    begin += at(count) * row;
-  }
-  communicator.all_gather(bytes_of(own), blocks);
-  return all;
-}
-
 }  // namespace
 
 std::vector<std::vector<std::byte>> gather_bytes(Communicator& communicator,
@@ -137,8 +120,8 @@ GatheredRows gather_rows(Communicator& communicator, const Tensor& ids, const Te
                                       " of ", static_cast<DType>(all[2])));
     }
   }
-  Tensor all_ids = joined(communicator, ids, counts);
-  return {.ids = std::move(all_ids), .values = joined(communicator, values, counts)};
+  Tensor all_ids = gather_tensors(communicator, ids, counts);
+  return {.ids = std::move(all_ids), .values = gather_tensors(communicator, values, counts)};
 }
 
 Identity build_identity() {

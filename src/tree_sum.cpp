@@ -9,12 +9,6 @@
 namespace refrain {
 namespace {
 
-/// Calls function(T{}) with the element type of f32 or f64.
-template <class Function>
-void with_type(DType dtype, Function&& function) {
-  dtype == DType::f32 ? function(float{}) : function(double{});
-}
-
 /// Elements that a task adds.
 constexpr std::int64_t added_at_once = 1 << 15;
 

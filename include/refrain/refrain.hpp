@@ -25,6 +25,7 @@
 #include "refrain/distributed/launcher.hpp"
 #include "refrain/distributed/local_group.hpp"
 #include "refrain/distributed/mpi.hpp"
+#include "refrain/distributed/row_shards.hpp"
 #include "refrain/distributed/slice_tree.hpp"
 #include "refrain/distributed/tree_sum.hpp"
 
@@ -108,6 +109,7 @@
 #include "refrain/train/replaced_file.hpp"
 #include "refrain/train/reports.hpp"
 #include "refrain/train/safetensors.hpp"
+#include "refrain/train/sharded_items.hpp"
 #include "refrain/train/slices.hpp"
 #include "refrain/train/successive_halving.hpp"
 #include "refrain/train/trainer.hpp"

@@ -1,0 +1,456 @@
+/// Item tables that are divided among ranks: division, training, bytes, memory, errors.
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "distributed/sharded.hpp"
+#include "refrain/nn/linear.hpp"
+#include "refrain/ops/gather.hpp"
+#include "refrain/ops/pointwise.hpp"
+#include "refrain/train/slices.hpp"
+#include "support/close.hpp"
+
+using namespace refrain;
+using namespace refrain::test;
+using namespace refrain::test::sharded;
+
+namespace sharded_items_test {
+
+/// The training of a table that is both input and output of a small network.
+struct Training {
+  std::int64_t items = 5000, width = 8, rows = 22, length = 3, slices = 8;
+  int steps = 3;
+  DType dtype = DType::f32;
+  bool sampled = false;
+  AdamOptions adam = {.learning_rate = 0.01, .l2 = 0.001, .decay = 0.01};
+
+  Linear network() const {
+    Random random(7);
+    return Linear({.in = width, .out = width, .deviation = 0.5}, random, {.dtype = dtype});
+  }
+  /// Ids [rows, length] of a step; a quarter of the targets is 0, which is not counted.
+  Tensor ids(int step) const {
+    return random_ids(rows * length, std::min<std::int64_t>(items, 700),
+                      static_cast<std::uint64_t>(step))
+        .reshape({rows, length});
+  }
+  Tensor targets(int step) const {
+    Tensor targets = ids(100 + step).clone();
+    for (std::int64_t i = 0; i < targets.numel(); i += 4) targets.data<std::int32_t>()[i] = 0;
+    return targets;
+  }
+  Candidates candidates(int step) const {
+    return {.ids = random_ids(15, items, static_cast<std::uint64_t>(1000 + step)),
+            .log_q_true = {},
+            .log_q_negative = {}};
+  }
+};
+
+/// Everything that a training ends with.
+struct Ended {
+  std::vector<double> losses;
+  Tensor weight, bias;        ///< whole
+  std::vector<Tensor> state;  ///< of the network, then moments and update counts of the table
+};
+
+/// The moments and update counts of all ranks by name.
+struct SharedState {
+  std::mutex mutex;
+  std::map<std::string, Tensor> tensors;
+};
+
+Ended train(const Training& training, Communicator& communicator, SharedState& shared) {
+  Random random(5);
+  ShardedItems items(communicator,
+                     {.count = training.items,
+                      .width = training.width,
+                      .deviation = 0.5,
+                      .dtype = training.dtype,
+                      .adam = training.adam},
+                     random);
+  Linear network = training.network();
+  Adam adam(network, {.learning_rate = 0.01});
+  const SliceTree tree(training.slices);
+  const SliceRange own = tree.slices_of(communicator.rank(), communicator.size());
+  Ended ended;
+  for (int step = 0; step < training.steps; ++step) {
+    const auto targets = own_slices(training.targets(step), training.slices, communicator);
+    const std::vector<Variable> x =
+        items.look_up(own_slices(training.ids(step), training.slices, communicator));
+    std::vector<Variable> hidden, outputs;
+    for (const Variable& each : x) {
+      hidden.push_back(refrain::tanh(network(each)));
+      outputs.emplace_back(hidden.back().value(), true);
+    }
+    const std::vector<Candidates> candidates(x.size(), training.candidates(step));
+    const Variable loss =
+        training.sampled ? sampled_softmax_loss(outputs, items, targets, candidates, {.ignored = 0})
+                         : softmax_loss(outputs, items, targets, {.ignored = 0});
+    backward(loss);
+    SliceSum sum(tree, own);
+    for (std::size_t slice = 0; slice < x.size(); ++slice) {
+      if (outputs[slice].gradient().defined()) backward(hidden[slice], outputs[slice].grad());
+      sum.add(adam.take_gradients());
+    }
+    adam.put_gradients(sum.finish(communicator, adam.shapes(), training.dtype));
+    adam.step();
+    adam.zero_grad();
+    items.step();
+    ended.losses.push_back(loss.item());
+  }
+  for (const NamedParameter& named : network.parameters())
+    ended.state.push_back(named.parameter->value());
+  ended.weight = items.gather_weight();
+  ended.bias = items.gather_bias();
+  const std::lock_guard lock(shared.mutex);
+  for (auto& [name, tensor] : items.optimizer().state()) shared.tensors.emplace(name, tensor);
+  return ended;
+}
+
+/// The training on R ranks; checks that all ranks end alike.
+Ended together(const Training& training, int ranks) {
+  SharedState shared;
+  std::vector<Ended> all(static_cast<std::size_t>(ranks));
+  on_ranks(ranks, [&](Communicator& communicator) {
+    all[static_cast<std::size_t>(communicator.rank())] = train(training, communicator, shared);
+  });
+  Ended& first = all.front();
+  for (const Ended& ended : all) {
+    CHECK(ended.losses == first.losses);
+    CHECK(same_bytes(ended.weight, first.weight));
+    for (std::size_t i = 0; i < first.state.size(); ++i)
+      CHECK(same_bytes(ended.state[i], first.state[i]));
+  }
+  for (const auto& [name, tensor] : shared.tensors) first.state.push_back(tensor);
+  return first;
+}
+
+/// The number of tensors that differ.
+int differences(const Ended& a, const Ended& b) {
+  int different = a.losses != b.losses;
+  different += !same_bytes(a.weight, b.weight);
+  different += !same_bytes(a.bias, b.bias);
+  if (a.state.size() != b.state.size()) return -1;
+  for (std::size_t i = 0; i < a.state.size(); ++i) different += !same_bytes(a.state[i], b.state[i]);
+  return different;
+}
+
+/// The training with a whole table and the library's operations.
+Ended whole(const Training& training, const Tensor& weight) {
+  Parameter table(weight.clone()), bias(Tensor::zeros({training.items}, training.dtype));
+  Linear network = training.network();
+  Adam adam({{"weight", &table}, {"bias", &bias, WeightDecay::exempt}}, training.adam);
+  Adam of_network(network, {.learning_rate = 0.01});
+  Ended ended;
+  for (int step = 0; step < training.steps; ++step) {
+    const Variable hidden = refrain::tanh(network(embedding(table, training.ids(step))));
+    const Tensor targets = training.targets(step);
+    const Variable loss = training.sampled
+                              ? sampled_softmax_loss(hidden, table, bias, targets,
+                                                     training.candidates(step), {.ignored = 0})
+                              : softmax_loss(hidden, table, bias, targets, {.ignored = 0});
+    backward(loss);
+    for (Adam* each : {&adam, &of_network}) {
+      each->step();
+      each->zero_grad();
+    }
+    ended.losses.push_back(loss.item());
+  }
+  ended.weight = table.value();
+  ended.bias = bias.value();
+  return ended;
+}
+
+/// The initial table, with the random stream of train().
+Tensor initial_weight(const Training& training) {
+  const std::unique_ptr<Communicator> communicator = alone();
+  Random random(5);
+  return ShardedItems(*communicator,
+                      {.count = training.items,
+                       .width = training.width,
+                       .deviation = 0.5,
+                       .dtype = training.dtype},
+                      random)
+      .gather_weight();
+}
+
+}  // namespace sharded_items_test
+
+using namespace sharded_items_test;
+
+TEST_CASE("sharded items: every row has one place", "[distributed]") {
+  for (const std::int64_t rows : {1, 63, 64, 65, 4095, 4096, 4097, 10000}) {
+    for (const int ranks : {1, 2, 3, 5, 64}) {
+      const RowShards shards(rows, ranks);
+      std::vector<std::int64_t> next(RowShards::count, 0);
+      bool is_consistent = true;
+      for (std::int64_t row = 0; row < rows; ++row) {
+        const std::int64_t shard = RowShards::shard_of(row);
+        const SliceRange own = shards.shards_of(shards.rank_of(row));
+        is_consistent = is_consistent && shard == row / 64 % 64 &&
+                        RowShards::index_of(row) == next[static_cast<std::size_t>(shard)]++ &&
+                        RowShards::row_of(shard, RowShards::index_of(row)) == row &&
+                        own.begin <= shard && shard < own.end;
+      }
+      CHECK(is_consistent);
+      std::int64_t total = 0, from_ten = 0;
+      for (std::int64_t shard = 0; shard < RowShards::count; ++shard)
+        CHECK(shards.rows_of(shard) == next[static_cast<std::size_t>(shard)]);
+      for (int rank = 0; rank < ranks; ++rank) {
+        total += shards.rows_of_rank(rank);
+        from_ten += shards.rows_of_rank(rank, std::min<std::int64_t>(rows, 10));
+      }
+      CHECK(total == rows);
+      CHECK(from_ten == std::max<std::int64_t>(rows - 10, 0));
+    }
+  }
+  CHECK_THROWS_AS(RowShards(0, 1), OptionError);
+  CHECK_THROWS_AS(RowShards(std::int64_t{1} << 31, 1), OptionError);
+  CHECK_THROWS_AS(RowShards(10, 0), OptionError);
+  CHECK_THROWS_AS(RowShards(10, 65), OptionError);
+}
+
+TEST_CASE("sharded items: any number of ranks ends with the same bytes",
+          "[distributed][train][determinism]") {
+  for (const bool sampled : {false, true}) {
+    for (const std::int64_t count : {700, 5000}) {
+      INFO((sampled ? "sampled, " : "all items, ") << count << " items");
+      const Training training{.items = count, .sampled = sampled};
+      const Ended expected = together(training, 1);
+      CHECK(differences(together(training, 1), expected) == 0);
+      for (const int ranks : {2, 3, 4, 5, 8}) {
+        INFO(ranks << " ranks");
+        CHECK(differences(together(training, ranks), expected) == 0);
+      }
+      const ThreadCount scope(3);
+      CHECK(differences(together(training, 3), expected) == 0);
+    }
+  }
+  CHECK(differences(together({}, 1), together({.slices = 4}, 1)) != 0);
+}
+
+TEST_CASE("sharded items: training gives the table that is not divided",
+          "[distributed][train][law]") {
+  for (const bool sampled : {false, true}) {
+    Training training{.dtype = DType::f64, .sampled = sampled};
+    training.adam.epsilon = 0.01;  // a small gradient changes a row little
+    const Ended expected = whole(training, initial_weight(training));
+    const Ended got = together(training, 3);
+    const Tolerance allowed{.relative = 1e-10, .absolute = 1e-12};
+    check_close<double>(std::span<const double>(got.losses), expected.losses, allowed);
+    check_close<double>(got.weight, doubles(expected.weight), allowed);
+    check_close<double>(got.bias, doubles(expected.bias), allowed);
+  }
+}
+
+TEST_CASE("sharded items: a table of 100,000 items on one and three ranks",
+          "[distributed][train][determinism][large]") {
+  const Training training{.items = 100000, .width = 32, .rows = 16, .length = 8, .steps = 2};
+  CHECK(differences(together(training, 3), together(training, 1)) == 0);
+}
+
+TEST_CASE("sharded items: bytes that a rank sends do not depend on the number of items",
+          "[distributed]") {
+  constexpr std::int64_t width = 8, element = 4, vectors = 30, slices = 4, k = 5;
+  const Tensor ids = random_ids(vectors, 9000, 1), targets = random_ids(vectors, 9000, 2);
+  for (const int ranks : {2, 3, 4}) {
+    for (const std::int64_t count : {10000, 100000, 1000000}) {
+      INFO(ranks << " ranks, " << count << " items");
+      std::vector<std::string> wrong;
+      std::mutex mutex;
+      on_ranks(ranks, [&](Communicator& communicator) {
+        Random random(1);
+        ShardedItems items(communicator, {.count = count, .width = width}, random);
+        const int rank = communicator.rank();
+        const std::int64_t others = ranks - 1;
+        const auto own_ids = own_slices(ids, slices, communicator);
+        const auto own_targets = own_slices(targets, slices, communicator);
+        std::int64_t own = 0, asked = 0, answered = 0, targets_of_rank = 0;
+        for (const Tensor& each : own_ids) own += each.numel();
+        for (const Tensor& each : own_ids) {
+          for (const std::int32_t id : each.span<std::int32_t>())
+            asked += items.shards().rank_of(id) != rank;
+        }
+        for (const std::int32_t id : ids.span<std::int32_t>())
+          answered += items.shards().rank_of(id) == rank;
+        answered -= own - asked;
+        for (const std::int32_t id : targets.span<std::int32_t>())
+          targets_of_rank += items.shards().rank_of(id) == rank;
+        const std::int64_t nodes =
+            std::ssize(RowShards::tree().nodes(items.shards().shards_of(rank)));
+        std::int64_t before = communicator.counts().bytes_sent;
+        const auto expect = [&](const char* what, std::int64_t bytes) {
+          const std::int64_t after = communicator.counts().bytes_sent;
+          if (after - before != bytes) {
+            const std::lock_guard lock(mutex);
+            wrong.push_back(std::string(what) + ": " + std::to_string(after - before) +
+                            " instead of " + std::to_string(bytes));
+          }
+          before = after;
+        };
+        const std::vector<Variable> x = items.look_up(own_ids);
+        expect("look_up", 16 * others + 4 * asked + width * element * answered);
+        const Variable loss = softmax_loss(x, items, own_targets);
+        expect("softmax_loss", 24 * others + own * (width * element + 20) * others +
+                                   nodes * (vectors - own) * (width * element + 32));
+        backward(loss);
+        expect("backward", 0);
+        items.step();
+        expect("step", width * element * asked);
+        Tensor hidden({own, width}, DType::f32);
+        std::int64_t begin = 0;
+        for (const Variable& each : x) {
+          hidden.slice(begin, begin + each.size(0)).copy_from(each.value());
+          begin += each.size(0);
+        }
+        top_k(hidden, items, k);
+        expect("top_k",
+               24 * others + own * width * element * others + k * (element + 4) * (vectors - own));
+        Tensor flat({own}, DType::i32);
+        begin = 0;
+        for (const Tensor& each : own_targets) {
+          flat.slice(begin, begin + each.numel()).copy_from(each);
+          begin += each.numel();
+        }
+        rank_targets(hidden, items, flat);
+        expect("rank_targets", 24 * others + own * (width * element + 4) * others +
+                                   targets_of_rank * element * others + 16 * (vectors - own));
+      });
+      for (const std::string& each : wrong) FAIL_CHECK(each);
+    }
+  }
+}
+
+TEST_CASE("sharded items: a rank keeps its share of rows and moments", "[distributed][memory]") {
+  constexpr std::int64_t count = 200000, width = 15;
+  for (const int ranks : {1, 2, 3, 4}) {
+    std::vector<std::int64_t> bytes(static_cast<std::size_t>(ranks));
+    on_ranks(ranks, [&](Communicator& communicator) {
+      Random random(1);
+      ShardedItems items(communicator, {.count = count, .width = width}, random);
+      const std::vector<Tensor> ids(communicator.rank() == 0 ? 1 : 0, random_ids(5, count, 1));
+      const std::vector<Variable> x = items.look_up(ids);
+      backward(softmax_loss(x, items, ids));
+      items.step();
+      bytes[static_cast<std::size_t>(communicator.rank())] = items.bytes();
+    });
+    constexpr std::int64_t whole_bytes = 3 * count * (width + 1) * 4;
+    std::int64_t sum = 0;
+    for (const std::int64_t each : bytes) {
+      CHECK(std::abs(static_cast<double>(each * ranks) / whole_bytes - 1) < 0.05);
+      sum += each;
+    }
+    CHECK(sum == whole_bytes);
+  }
+}
+
+TEST_CASE("sharded items: ranks that differ are refused", "[distributed][errors]") {
+  const auto make = [](ShardedItemsOptions options, std::uint64_t seed) {
+    on_ranks(2, [&](Communicator& communicator) {
+      Random random(communicator.rank() == 1 ? seed : 1);
+      ShardedItemsOptions first{.count = 100, .width = 4};
+      ShardedItems(communicator, communicator.rank() == 1 ? options : first, random);
+    });
+  };
+  CHECK_NOTHROW(make({.count = 100, .width = 4}, 1));
+  CHECK_THROWS_MATCHES(make({.count = 101, .width = 4}, 1), CommunicationError,
+                       message_contains("items: rank 1"));
+  CHECK_THROWS_MATCHES(make({.count = 100, .width = 5}, 1), CommunicationError,
+                       message_contains("width: rank 1"));
+  CHECK_THROWS_MATCHES(make({.count = 100, .width = 4, .dtype = DType::f64}, 1), CommunicationError,
+                       message_contains("dtype: rank 1"));
+  CHECK_THROWS_MATCHES(make({.count = 100, .width = 4, .adam = {.learning_rate = 0.5}}, 1),
+                       CommunicationError, message_contains("learning rate: rank 1"));
+  CHECK_THROWS_MATCHES(make({.count = 100, .width = 4}, 2), CommunicationError,
+                       message_contains("random stream of the items: rank 1"));
+
+  const Tensor hidden = random_tensor<float>({3, 4}, 1), ids = random_ids(3, 100, 2);
+  const auto call = [](const std::function<void(ShardedItems&, bool is_second)>& body) {
+    on_ranks(2, [&](Communicator& communicator) {
+      Random random(1);
+      ShardedItems items(communicator, {.count = 100, .width = 4}, random);
+      body(items, communicator.rank() == 1);
+    });
+  };
+  CHECK_THROWS_MATCHES(call([&](ShardedItems& items, bool is_second) {
+                         if (is_second) {
+                           const NoGrad off;
+                           items.look_up(ids);
+                         } else {
+                           items.look_up(ids);
+                         }
+                       }),
+                       CommunicationError, message_contains("differ in whether gradients"));
+  CHECK_THROWS_MATCHES(call([&](ShardedItems& items, bool is_second) {
+                         softmax_loss(Variable(hidden), items, ids,
+                                      {.smoothing = is_second ? 0.1 : 0.2});
+                       }),
+                       CommunicationError, message_contains("or in label smoothing"));
+  CHECK_THROWS_MATCHES(
+      call([&](ShardedItems& items, bool is_second) { top_k(hidden, items, is_second ? 2 : 3); }),
+      CommunicationError, message_contains("differ in k or the first id"));
+  CHECK_THROWS_MATCHES(call([&](ShardedItems& items, bool is_second) {
+                         rank_targets(hidden, items, ids, is_second ? 1 : 0);
+                       }),
+                       CommunicationError, message_contains("differ in the first id"));
+  CHECK_THROWS_MATCHES(call([&](ShardedItems& items, bool is_second) {
+                         items.look_up(is_second ? Tensor::full({1}, 100, DType::i32) : ids);
+                       }),
+                       ShapeError, message_contains("look_up: ids[0] = 100 is outside [0, 100)"));
+}
+
+TEST_CASE("sharded items: arguments are checked", "[distributed][errors]") {
+  const std::unique_ptr<Communicator> communicator = alone();
+  Random random(1);
+  const auto make = [&](ShardedItemsOptions options) {
+    ShardedItems(*communicator, options, random);
+  };
+  CHECK_THROWS_MATCHES(make({.count = 0, .width = 4}), OptionError,
+                       message_contains("expected rows from 1 to 2147483647, got 0"));
+  CHECK_THROWS_MATCHES(make({.count = 5, .width = 0}), OptionError,
+                       message_contains("expected a width of at least 1, got 0"));
+  CHECK_THROWS_MATCHES(make({.count = 5, .width = 4, .dtype = DType::i32}), DTypeError,
+                       message_contains("expected f32 or f64, got i32"));
+  CHECK_THROWS_AS(make({.count = 5, .width = 4, .adam = {.beta1 = 1}}), OptionError);
+
+  ShardedItems items(*communicator, {.count = 100, .width = 4}, random);
+  const Variable hidden(random_tensor<float>({3, 4}, 1), true);
+  const Tensor ids = random_ids(3, 100, 2);
+  const auto targets = [](std::int32_t id) { return Tensor::full({3}, id, DType::i32); };
+  CHECK_THROWS_MATCHES(items.look_up(targets(-1)), ShapeError,
+                       message_contains("ids[0] = -1 is outside [0, 100)"));
+  CHECK_THROWS_AS(items.look_up(Tensor::zeros({3}, DType::i64)), DTypeError);
+  CHECK_THROWS_AS(items.look_up(Tensor()), ShapeError);
+  CHECK_THROWS_MATCHES(softmax_loss(hidden, items, targets(100)), ShapeError,
+                       message_contains("targets[0] = 100 is outside [0, 100)"));
+  CHECK_THROWS_AS(softmax_loss(hidden, items, random_ids(2, 100, 2)), ShapeError);
+  CHECK_THROWS_MATCHES(softmax_loss(Variable(random_tensor<float>({3, 5}, 1)), items, ids),
+                       ShapeError, message_contains("expected hidden of [3, 4], got [3, 5]"));
+  CHECK_THROWS_MATCHES(softmax_loss(Variable(random_tensor<double>({3, 4}, 1)), items, ids),
+                       DTypeError, message_contains("expected hidden of f32"));
+  CHECK_THROWS_AS(softmax_loss(Variable(), items, ids), ShapeError);
+  CHECK_THROWS_AS(softmax_loss(hidden, items, ids, {.smoothing = 1}), OptionError);
+  const std::vector<Variable> two{hidden, hidden};
+  CHECK_THROWS_MATCHES(softmax_loss(two, items, std::span(&ids, 1)), OptionError,
+                       message_contains("expected targets of 2 slices"));
+  const Candidates candidates{.ids = targets(100), .log_q_true = {}, .log_q_negative = {}};
+  CHECK_THROWS_MATCHES(sampled_softmax_loss(hidden, items, ids, candidates), ShapeError,
+                       message_contains("candidates.ids[0] = 100 is outside [0, 100)"));
+  CHECK_THROWS_MATCHES(sampled_softmax_loss(std::span(&hidden, 1), items, std::span(&ids, 1), {}),
+                       OptionError, message_contains("expected candidates of 1 slices, got 0"));
+  CHECK_THROWS_AS(top_k(hidden.value(), items, 0), ShapeError);
+  CHECK_THROWS_MATCHES(top_k(hidden.value(), items, 98, 3), ShapeError,
+                       message_contains("expected 1 <= k <= 97, got 98"));
+  CHECK_THROWS_AS(top_k(hidden.value(), items, 5, 100), OptionError);
+  CHECK_THROWS_AS(top_k(Tensor::zeros({4}, DType::f32), items, 5), ShapeError);
+  CHECK_THROWS_MATCHES(rank_targets(hidden.value(), items, targets(2), 3), OptionError,
+                       message_contains("expected targets from the first id 3 on, got 2"));
+  CHECK_THROWS_AS(rank_targets(hidden.value(), items, random_ids(2, 100, 1)), ShapeError);
+  CHECK_THROWS_AS(
+      items.assign(Tensor::zeros({100, 3}, DType::f32), Tensor::zeros({100}, DType::f32)),
+      ShapeError);
+  CHECK_THROWS_AS(
+      items.assign(Tensor::zeros({100, 4}, DType::f64), Tensor::zeros({100}, DType::f32)),
+      DTypeError);
+}
