@@ -13,6 +13,7 @@
 
 #include "refrain/distributed/agreement.hpp"
 #include "refrain/distributed/tree_sum.hpp"
+#include "refrain/train/sharded_items.hpp"
 
 namespace refrain::test::conformance {
 
@@ -325,13 +326,43 @@ inline void sums_squares(Communicator& communicator) {
   expect(got == expected && got > 0, communicator, "sum of squares");
 }
 
+// ---- divided item tables ----
+
+/// Two steps on six slices end with the bits of one rank.
+inline void trains_sharded_items(Communicator& communicator) {
+  const auto trained = [](Communicator& ranks) {
+    Random random(1);
+    ShardedItems items(ranks, {.count = 9000, .width = 5, .deviation = 0.5}, random);
+    const SliceRange own = SliceTree(6).slices_of(ranks.rank(), ranks.size());
+    for (int step = 0; step < 2; ++step) {
+      std::vector<Tensor> ids;
+      for (std::int64_t slice = own.begin; slice < own.end; ++slice) {
+        const auto first = static_cast<std::int32_t>(997 * slice + step);
+        ids.push_back(Tensor::from<std::int32_t>({3}, {first, first + 64, 8999 - first}));
+      }
+      backward(softmax_loss(items.look_up(ids), items, ids));
+      items.step();
+    }
+    return items.gather_weight();
+  };
+  const std::unique_ptr<Communicator> one = alone();
+  expect(same_bits(trained(communicator), trained(*one)), communicator, "a divided item table");
+}
+
 /// All of the above.
 inline const std::vector<std::pair<const char*, std::function<void(Communicator&)>>>& cases() {
   static const std::vector<std::pair<const char*, std::function<void(Communicator&)>>> all{
-      {"broadcast", broadcasts},        {"all_gather", all_gathers}, {"exchange", exchanges},
-      {"counts", counts_bytes},         {"many calls", many_calls},  {"agreement", agrees},
-      {"rows", gathers_rows},           {"handshake", shakes_hands}, {"tree sums", tree_sums},
+      {"broadcast", broadcasts},
+      {"all_gather", all_gathers},
+      {"exchange", exchanges},
+      {"counts", counts_bytes},
+      {"many calls", many_calls},
+      {"agreement", agrees},
+      {"rows", gathers_rows},
+      {"handshake", shakes_hands},
+      {"tree sums", tree_sums},
       {"sum of squares", sums_squares},
+      {"sharded items", trains_sharded_items},
   };
   return all;
 }

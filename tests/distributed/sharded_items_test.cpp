@@ -211,6 +211,27 @@ TEST_CASE("sharded items: every row has one place", "[distributed]") {
   CHECK_THROWS_AS(RowShards(10, 65), OptionError);
 }
 
+TEST_CASE("sharded items: initial vectors are truncated normal", "[distributed]") {
+  const Training training{.items = 20000};
+  const Tensor weight = initial_weight(training);
+  double squares = 0;
+  bool is_within = true;
+  for (const float value : weight.span<float>()) {
+    squares += static_cast<double>(value) * static_cast<double>(value);
+    is_within = is_within && std::abs(value) <= 1;  // two deviations
+  }
+  CHECK(is_within);
+  // Variance of a standard normal number within two deviations: 0.7737.
+  CHECK(squares / static_cast<double>(weight.numel()) / 0.25 == Approx(0.7737).epsilon(0.01));
+  std::vector<float> first_elements;
+  for (std::int64_t row = 0; row < training.items; ++row)
+    first_elements.push_back(weight.data<float>()[row * training.width]);
+  std::ranges::sort(first_elements);
+  const auto repeated =
+      first_elements.end() - std::unique(first_elements.begin(), first_elements.end());
+  CHECK(repeated < 50);  // of f32 numbers that are drawn 20,000 times
+}
+
 TEST_CASE("sharded items: any number of ranks ends with the same bytes",
           "[distributed][train][determinism]") {
   for (const bool sampled : {false, true}) {

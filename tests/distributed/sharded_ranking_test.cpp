@@ -14,23 +14,23 @@ using namespace refrain::test::sharded;
 
 namespace sharded_ranking_test {
 
-struct Batch {
+struct Queries {
   Tensor weight, bias, hidden, targets;
 };
 
 /// Small whole numbers, whose scores are exact and often equal.
-Batch whole_numbers(std::int64_t items, std::int64_t rows, std::int64_t first) {
+Queries whole_numbers(std::int64_t items, std::int64_t rows, std::int64_t first) {
   const auto numbers = [](const Shape& shape, std::uint64_t seed) {
     Tensor tensor(shape, DType::f32);
     Random random(seed);
     for (float& value : tensor.span<float>()) value = static_cast<float>(random.below(5) - 2);
     return tensor;
   };
-  Batch batch{numbers({items, 6}, 1), numbers({items}, 2), numbers({rows, 6}, 3),
-              random_ids(rows, items - first, 4)};
-  for (std::int32_t& id : batch.targets.span<std::int32_t>())
+  Queries queries{numbers({items, 6}, 1), numbers({items}, 2), numbers({rows, 6}, 3),
+                  random_ids(rows, items - first, 4)};
+  for (std::int32_t& id : queries.targets.span<std::int32_t>())
     id += static_cast<std::int32_t>(first);
-  return batch;
+  return queries;
 }
 
 struct Found {
@@ -39,20 +39,20 @@ struct Found {
   std::vector<Rank> ranks;
 };
 
-/// The results of all ranks, with the rows of the batch in seven slices.
-Found divided(const Batch& batch, int ranks, std::int64_t k, std::int64_t first) {
+/// The results of all ranks, with the rows of the queries divided among them.
+Found ranked(const Queries& queries, int ranks, std::int64_t k, std::int64_t first) {
   std::vector<Found> all(static_cast<std::size_t>(ranks));
   on_ranks(ranks, [&](Communicator& communicator) {
-    const auto items = filled(communicator, batch.weight, batch.bias);
-    const std::int64_t rows = batch.hidden.size(0);
+    const auto items = filled(communicator, queries.weight, queries.bias);
+    const std::int64_t rows = queries.hidden.size(0);
     const std::int64_t begin = rows * communicator.rank() / ranks;
     const std::int64_t end = rows * (communicator.rank() + 1) / ranks;
-    const Tensor hidden = batch.hidden.slice(begin, end);
+    const Tensor hidden = queries.hidden.slice(begin, end);
     const TopKResult top = top_k(hidden, *items, k, first);
     Found& found = all[static_cast<std::size_t>(communicator.rank())];
     found.scores.assign(top.values.span<float>().begin(), top.values.span<float>().end());
     found.ids = integers(top.indices);
-    found.ranks = rank_targets(hidden, *items, batch.targets.slice(begin, end), first);
+    found.ranks = rank_targets(hidden, *items, queries.targets.slice(begin, end), first);
   });
   Found joined;
   for (const Found& found : all) {
@@ -64,8 +64,8 @@ Found divided(const Batch& batch, int ranks, std::int64_t k, std::int64_t first)
 }
 
 /// Scores of all items, [rows, items].
-Tensor all_scores(const Batch& batch) {
-  return linear(Variable(batch.hidden), Variable(batch.weight), Variable(batch.bias)).value();
+Tensor all_scores(const Queries& queries) {
+  return linear(Variable(queries.hidden), Variable(queries.weight), Variable(queries.bias)).value();
 }
 
 /// The items from `first` on by score descending, then id ascending, NaN last: the first k.
@@ -101,21 +101,21 @@ TEST_CASE("sharded items: top k and ranks equal those of the whole table",
   };
   for (const Sizes& sizes : {Sizes{50, 9, 47, 3}, Sizes{50, 9, 1, 0}, Sizes{5000, 530, 10, 3},
                              Sizes{4200, 40, 200, 4000}, Sizes{70, 2, 5, 65}}) {
-    Batch batch = whole_numbers(sizes.items, sizes.rows, sizes.first);
+    Queries queries = whole_numbers(sizes.items, sizes.rows, sizes.first);
     const auto last = static_cast<std::int32_t>(sizes.items - 1);
     for (const bool with_nan : {false, true}) {
       if (with_nan) {
-        batch.bias.data<float>()[last] = std::numeric_limits<float>::quiet_NaN();
-        batch.targets.data<std::int32_t>()[0] = last;
+        queries.bias.data<float>()[last] = std::numeric_limits<float>::quiet_NaN();
+        queries.targets.data<std::int32_t>()[0] = last;
       }
-      const Tensor scores = all_scores(batch);
+      const Tensor scores = all_scores(queries);
       const std::vector<Rank> expected =
-          rank_rows(scores, batch.targets,
+          rank_rows(scores, queries.targets,
                     {.first = static_cast<std::int32_t>(sizes.first),
                      .items = static_cast<std::int32_t>(sizes.items - sizes.first)});
       for (const int ranks : {1, 2, 3, 4, 8}) {
         INFO(sizes.items << " items, " << ranks << " ranks, NaN " << with_nan);
-        const Found got = divided(batch, ranks, sizes.k, sizes.first);
+        const Found got = ranked(queries, ranks, sizes.k, sizes.first);
         check_top(got, scores, sizes.k, sizes.first);
         CHECK(got.ranks == expected);
       }
@@ -126,17 +126,17 @@ TEST_CASE("sharded items: top k and ranks equal those of the whole table",
 TEST_CASE("sharded items: ties of rounded scores and equal results on any number of ranks",
           "[distributed][metrics][determinism]") {
   constexpr std::int64_t items = 9000, rows = 300, width = 33;
-  Batch batch{random_tensor<float>({items, width}, 1), random_tensor<float>({items}, 2),
-              random_tensor<float>({rows, width}, 3), random_ids(rows, 100, 4)};
+  Queries queries{random_tensor<float>({items, width}, 1), random_tensor<float>({items}, 2),
+                  random_tensor<float>({rows, width}, 3), random_ids(rows, 100, 4)};
   // Items 200 to 299 and the last 100 are copies of the targets, in other shards.
   for (const std::int64_t begin : {std::int64_t{200}, items - 100}) {
-    batch.weight.slice(begin, begin + 100).copy_from(batch.weight.slice(0, 100));
-    batch.bias.slice(begin, begin + 100).copy_from(batch.bias.slice(0, 100));
+    queries.weight.slice(begin, begin + 100).copy_from(queries.weight.slice(0, 100));
+    queries.bias.slice(begin, begin + 100).copy_from(queries.bias.slice(0, 100));
   }
-  const Found one = divided(batch, 1, 20, 0);
+  const Found one = ranked(queries, 1, 20, 0);
   for (const Rank& rank : one.ranks) CHECK(rank.equal == 2);
   for (const int ranks : {2, 3, 5, 8}) {
-    const Found got = divided(batch, ranks, 20, 0);
+    const Found got = ranked(queries, ranks, 20, 0);
     CHECK(got.ids == one.ids);
     CHECK(got.scores == one.scores);
     CHECK(got.ranks == one.ranks);
