@@ -160,8 +160,8 @@ inline Variable softmax_loss(const Variable& hidden, ShardedItems& items, const 
 ///
 /// Arguments as in softmax_loss(), and the candidates of each own slice. The ranks look up the
 /// targets and candidates of their slices (look_up_with_bias), and the loss of a slice is computed
-/// by its rank, so step() sends gradients. Besides the look-up a rank with n own slices sends
-/// (24 + 8 n) (R - 1) bytes. Throws as softmax_loss() does.
+/// by its rank, so step() sends gradients. Besides the look-up a rank with n own slices that
+/// have counted targets sends (16 + 8 n) (R - 1) bytes. Throws as softmax_loss() does.
 REFRAIN_API Variable sampled_softmax_loss(std::span<const Variable> hidden, ShardedItems& items,
                                           std::span<const Tensor> targets,
                                           std::span<const Candidates> candidates,
