@@ -310,6 +310,33 @@ Tensor counted_positions(const Tensor& targets, std::int64_t ignored) {
   return Tensor::from<std::int32_t>({std::ssize(positions)}, positions);
 }
 
+/// The rows `positions` of the slices of all ranks.
+CountedRows gather_counted(ShardedItems& items, std::span<const Variable> hidden,
+                           std::span<const Tensor> targets, std::span<const Tensor> positions,
+                           bool gradients, double smoothing) {
+  std::int64_t own = 0;
+  for (const Tensor& each : positions) own += each.numel();
+  Tensor own_hidden({own, items.width()}, items.dtype()), own_targets({own}, DType::i32);
+  std::int64_t row = 0;
+  for (std::size_t slice = 0; slice < hidden.size(); ++slice) {
+    const Tensor& of_slice = positions[slice];
+    own_hidden.slice(row, row + of_slice.numel())
+        .copy_from(gathered_rows(hidden[slice].value().as_matrix(), of_slice));
+    for (const std::int32_t position : of_slice.span<std::int32_t>())
+      own_targets.data<std::int32_t>()[row++] = targets[slice].data<std::int32_t>()[position];
+  }
+  Communicator& communicator = items.communicator();
+  std::vector<std::int64_t> rows = rows_of_ranks(
+      communicator, "softmax_loss", own, "whether gradients are recorded or in label smoothing",
+      {gradients ? 1 : 0, std::bit_cast<std::int64_t>(smoothing)});
+  Tensor all_hidden = gather_tensors(communicator, own_hidden, rows);
+  Tensor all_targets = gather_tensors(communicator, own_targets, rows);
+  return {.rows = std::move(rows),
+          .hidden = std::move(all_hidden),
+          .targets = std::move(all_targets),
+          .smoothing = smoothing};
+}
+
 }  // namespace
 
 Variable softmax_loss(std::span<const Variable> hidden, ShardedItems& items,
@@ -322,35 +349,13 @@ Variable softmax_loss(std::span<const Variable> hidden, ShardedItems& items,
   }
   std::vector<Variable> inputs;
   std::vector<Tensor> positions;
-  std::int64_t own = 0;
   for (std::size_t slice = 0; slice < hidden.size(); ++slice) {
     inputs.push_back(options.relu ? relu(hidden[slice]) : hidden[slice]);
     positions.push_back(counted_positions(targets[slice], options.ignored));
-    own += positions.back().numel();
   }
-  Communicator& communicator = items.communicator();
   const bool gradients = NoGrad::is_recording();
-  CountedRows counted{
-      .rows = rows_of_ranks(communicator, op, own,
-                            "whether gradients are recorded or in label smoothing",
-                            {gradients ? 1 : 0, std::bit_cast<std::int64_t>(options.smoothing)}),
-      .hidden = {},
-      .targets = {},
-      .smoothing = options.smoothing};
-  Tensor own_hidden({own, items.width()}, items.dtype()), own_targets({own}, DType::i32);
-  std::int64_t begin = 0;
-  for (std::size_t slice = 0; slice < hidden.size(); ++slice) {
-    const std::int64_t end = begin + positions[slice].numel();
-    own_hidden.slice(begin, end)
-        .copy_from(gathered_rows(inputs[slice].value().as_matrix(), positions[slice]));
-    own_targets.slice(begin, end)
-        .copy_from(
-            gathered_rows(targets[slice].reshape({targets[slice].numel(), 1}), positions[slice])
-                .reshape({end - begin}));
-    begin = end;
-  }
-  counted.hidden = gather_tensors(communicator, own_hidden, counted.rows);
-  counted.targets = gather_tensors(communicator, own_targets, counted.rows);
+  const CountedRows counted =
+      gather_counted(items, inputs, targets, positions, gradients, options.smoothing);
   Differentiated result;
   with_type(items.dtype(), [&]<class T>(T) { result = softmax<T>(items, counted, gradients); });
 

@@ -171,8 +171,8 @@ bool is_above(T a, T b) {
   return a > b || (std::isnan(b) && !std::isnan(a));
 }
 
-/// For each row the number of own items with a larger score than the target's and of other own items
-/// with the same score, [M,2]; hidden and targets of all ranks, ordered by shard.
+/// For each row the number of own items with a larger score than the target's and of other own
+/// items with the same score, [M,2]; hidden and targets of all ranks, ordered by shard.
 template <class T>
 Tensor counts_of(ShardedItems& items, const Tensor& hidden, const Tensor& targets,
                  std::int64_t first) {

@@ -88,10 +88,11 @@ class REFRAIN_API ShardedItems {
 
   /// Collective. The vectors of items: ids i32 [...] in [0,V), one tensor for each own slice ->
   /// [...,C] for each. The results are leaves. Where recording is on they require a gradient, which
-  /// step() sends to the owners: a looked-up row has a gradient in that step, zero if backward() did
-  /// not reach it. A rank that asks other ranks for a rows and answers b sends
+  /// step() sends to the owners: a looked-up row has a gradient in that step, zero if backward()
+  /// did not reach it. A rank that asks other ranks for a rows and answers b sends
   ///   16 (R - 1) + (4 + C e) a + C e b  bytes, C e a of them in step().
-  /// Throws ShapeError and DTypeError for other ids, CommunicationError when some ranks record.
+  /// Throws ShapeError and DTypeError for other ids, CommunicationError when only some ranks
+  /// record.
   std::vector<Variable> look_up(std::span<const Tensor> ids);
   Variable look_up(const Tensor& ids) { return look_up(std::span(&ids, 1)).front(); }
 
@@ -140,13 +141,15 @@ class REFRAIN_API ShardedItems {
 ///
 /// hidden [...,C] and targets i32 [...] in [0,V), one of each for each own slice. backward() from
 /// the loss on every rank gives the gradients of the own hidden vectors and of the own rows; it
-/// sends nothing. Each shard's maximum and sum of exponentials are folded in a tree over the shards;
-/// scores exist for one block of hidden vectors and one shard at a time. Memory: the counted hidden
-/// vectors of all ranks, up to 8 times while their gradients are folded. A rank with m of M counted
-/// vectors and P nodes of shards (SliceTree::nodes, 1 where R is a power of two) sends
+/// sends nothing. Each shard's maximum and sum of exponentials are folded in a tree over the
+/// shards; scores exist for one block of hidden vectors and one shard at a time. Memory: the
+/// counted hidden vectors of all ranks, up to 8 times while their gradients are folded. A rank with
+/// m of M counted vectors and P nodes of shards (SliceTree::nodes, 1 where R is a power of two)
+/// sends
 ///   24 (R - 1) + m (C e + 20) (R - 1) + P (M - m) (C e + 32)  bytes,
 /// without recording P (M - m) C e less: independent of V. Throws ShapeError, DTypeError,
-/// DeviceError, OptionError, and CommunicationError when the options differ between ranks.
+/// DeviceError, OptionError, and CommunicationError when recording or label smoothing differ
+/// between ranks.
 REFRAIN_API Variable softmax_loss(std::span<const Variable> hidden, ShardedItems& items,
                                   std::span<const Tensor> targets,
                                   const SoftmaxLossOptions& options = {});
@@ -155,13 +158,14 @@ inline Variable softmax_loss(const Variable& hidden, ShardedItems& items, const 
   return softmax_loss(std::span(&hidden, 1), items, std::span(&targets, 1), options);
 }
 
-/// Collective. sampled_softmax_loss() for the hidden vectors of all ranks: the mean over the counted
-/// targets of all slices, each with its own candidates.
+/// Collective. sampled_softmax_loss() for the hidden vectors of all ranks: the mean over the
+/// counted targets of all slices, each with its own candidates.
 ///
 /// Arguments as in softmax_loss(), and the candidates of each own slice. The ranks look up the
 /// targets and candidates of their slices (look_up_with_bias), and the loss of a slice is computed
-/// by its rank, so step() sends gradients. Besides the look-up a rank with n own slices that
-/// have counted targets sends (16 + 8 n) (R - 1) bytes. Throws as softmax_loss() does.
+/// by its rank, so step() sends gradients. Besides the look-up a rank with n own slices that have
+/// counted targets sends (16 + 8 n) (R - 1) bytes. Throws ShapeError, DTypeError, DeviceError,
+/// OptionError, and as look_up() does.
 REFRAIN_API Variable sampled_softmax_loss(std::span<const Variable> hidden, ShardedItems& items,
                                           std::span<const Tensor> targets,
                                           std::span<const Candidates> candidates,
