@@ -109,6 +109,7 @@
 #include "refrain/train/replaced_file.hpp"
 #include "refrain/train/reports.hpp"
 #include "refrain/train/safetensors.hpp"
+#include "refrain/train/sharded_checkpoint.hpp"
 #include "refrain/train/sharded_items.hpp"
 #include "refrain/train/slices.hpp"
 #include "refrain/train/successive_halving.hpp"
