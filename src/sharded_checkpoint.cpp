@@ -17,8 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-constexpr const char* format_name = "refrain sharded checkpoint";
-constexpr std::int64_t format_version = 1;
+constexpr const char* checkpoint_format = "refrain sharded checkpoint";
+constexpr std::int64_t checkpoint_version = 1;
 
 /// What the manifest of a folder says.
 struct Manifest {
@@ -48,8 +48,9 @@ Manifest manifest_of(const ShardedItems& items, std::int64_t number) {
 }
 
 std::string text_of(const Manifest& manifest) {
-  return Json{{"format", format_name},   {"version", format_version}, {"number", manifest.number},
-              {"items", manifest.count}, {"width", manifest.width},   {"dtype", manifest.dtype}}
+  return Json{{"format", checkpoint_format}, {"version", checkpoint_version},
+              {"number", manifest.number},   {"items", manifest.count},
+              {"width", manifest.width},     {"dtype", manifest.dtype}}
       .dump(1);
 }
 
@@ -68,10 +69,11 @@ std::string read_text(const std::string& path) {
 Manifest parsed(const std::string& path, const std::string& text) {
   try {
     const Json json = Json::parse(text);
-    if (json.at("format").get<std::string>() != format_name)
-      throw Error(detail::concat("expected the format \"", format_name, "\", got another"));
-    if (const auto got = json.at("version").get<std::int64_t>(); got != format_version)
-      throw Error(detail::concat("expected version ", format_version, " of the format, got ", got));
+    if (json.at("format").get<std::string>() != checkpoint_format)
+      throw Error(detail::concat("expected the format \"", checkpoint_format, "\", got another"));
+    if (const auto got = json.at("version").get<std::int64_t>(); got != checkpoint_version)
+      throw Error(
+          detail::concat("expected version ", checkpoint_version, " of the format, got ", got));
     return {.number = json.at("number").get<std::int64_t>(),
             .count = json.at("items").get<std::int64_t>(),
             .width = json.at("width").get<std::int64_t>(),
@@ -112,11 +114,11 @@ void on_all_ranks(Communicator& communicator, const std::string& folder, const W
 
 /// The part of a shard: rows, biases and their entries of the optimizer's state.
 TrainingState part_of(const ShardedItems::Shard& shard, const TensorMap& optimizer) {
-  const std::string prefix = prefix_of(shard.number);
+  const std::string start = prefix_of(shard.number);
   TrainingState part;
-  part.model = {{prefix + "weight", shard.weight.value()}, {prefix + "bias", shard.bias.value()}};
+  part.model = {{start + "weight", shard.weight.value()}, {start + "bias", shard.bias.value()}};
   for (const auto& [name, tensor] : optimizer) {
-    if (name.find("." + prefix) != std::string::npos) part.optimizer.emplace(name, tensor);
+    if (name.find("." + start) != std::string::npos) part.optimizer.emplace(name, tensor);
   }
   return part;
 }
@@ -124,7 +126,7 @@ TrainingState part_of(const ShardedItems::Shard& shard, const TensorMap& optimiz
 /// Throws DataError unless the part of a file has the tensors of the shard.
 void expect_part(const std::string& file, const TrainingState& part,
                  const ShardedItems::Shard& shard) {
-  const std::string prefix = prefix_of(shard.number);
+  const std::string start = prefix_of(shard.number);
   const auto expect = [&](bool fits, const std::string& name) {
     if (!fits) throw DataError(file, 0, detail::concat("does not fit the table: ", name));
   };
@@ -137,7 +139,7 @@ void expect_part(const std::string& file, const TrainingState& part,
            name);
   }
   for (const auto& [name, tensor] : part.optimizer) {
-    const std::size_t at = name.find("." + prefix);
+    const std::size_t at = name.find("." + start);
     const auto of = at == std::string::npos ? own.end() : own.find(name.substr(at + 1));
     const std::string kind = name.substr(0, at);
     const bool is_moment = kind == "adam.m" || kind == "adam.v";
