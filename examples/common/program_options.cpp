@@ -122,8 +122,8 @@ void add_training_options(CLI::App& app, TrainOptions& train, const std::string&
                    : "Sequences per training step",
       between(is_automatic ? 0 : 1, 1000000));
   add("slices", train.slices,
-      "Slices of a training step: their gradients are added up, and the memory for activations is "
-      "that of one slice",
+      "Slices of a training step: their gradients are added up, the memory for activations is "
+      "that of one slice, and several processes (mpirun) share them",
       between(1, 65536));
   add("learning-rate", train.learning_rate, "Learning rate of Adam", above_zero());
   add("shuffle", train.shuffle,
