@@ -50,6 +50,11 @@ for host in "${hosts[@]}"; do
   echo "10.231.77.$number host-$host" >> names
 done
 
+# A port that nobody serves refuses at once, unless a firewall drops what the bridge forwards.
+status=0
+ip netns exec "${tag}b" timeout 5 bash -c ': < /dev/tcp/10.231.77.1/9' 2> /dev/null || status=$?
+((status != 124)) || skip "a firewall between the network namespaces"
+
 # on HOST COMMAND...: runs a command on a host, as ssh does; mpirun starts its daemons so.
 cat > on << END
 #!/usr/bin/env bash
