@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdlib>
 #include <map>
 #include <span>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,13 +14,26 @@
 #include "refrain/core/parallel.hpp"
 #include "refrain/distributed/agreement.hpp"
 #include "refrain/distributed/launcher.hpp"
+#include "refrain/train/trainer.hpp"
 
 namespace refrain::examples {
 namespace {
 
-/// While training, an error such as a loss that diverges is an error of all processes: the others
-/// leave the first one this time to print it and to end the job.
-constexpr std::chrono::seconds head_start{3};
+/// True when the exception that is being handled is thrown by all processes after the same step,
+/// because it follows from what they share: options, sums of gradients, the handshake.
+bool is_shared_error() {
+  try {
+    throw;
+  } catch (const DivergedError&) {
+    return true;
+  } catch (const OptionError&) {
+    return true;
+  } catch (const CommunicationError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -47,6 +60,8 @@ void Processes::wait_for_all() {
 /// Tells all processes the errors of all; the first one prints them. True when there are none.
 bool Processes::agree(const std::string& error) {
   is_ready_ = true;
+  // Three bytes are no call of a training: a process that still trains gets an error here.
+  gather_values<char>(*ranks_, std::array{'e', 'n', 'd'});
   std::map<std::string, std::string> ranks_of;  // the ranks of each error
   bool is_common = true;
   const std::vector<std::vector<std::byte>> all =
@@ -63,11 +78,6 @@ bool Processes::agree(const std::string& error) {
   return ranks_of.empty();
 }
 
-void Processes::end_job(const std::string& error) const {
-  if (!is_first()) std::this_thread::sleep_for(head_start);
-  ranks_->abort(error);
-}
-
 int Processes::run(const char* program, const std::function<int()>& command) {
   int code = 1;
   try {
@@ -80,11 +90,11 @@ int Processes::run(const char* program, const std::function<int()>& command) {
     const std::string text =
         fmt::format("{}: {}", program,
                     failure.text.empty() ? "standard output cannot be written" : failure.text);
-    if (is_ready_) end_job(text);
+    if (is_ready_ && !is_shared_error()) ranks_->abort(text);
     try {
       agree(text);
-    } catch (const CommunicationError& error) {
-      end_job(error.what());
+    } catch (const CommunicationError&) {
+      ranks_->abort(text);
     }
     code = 1;
   }

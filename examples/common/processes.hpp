@@ -49,13 +49,12 @@ class Processes {
   struct NotReady {};
 
   /// Runs the command on each of several processes and returns the exit code. An error before
-  /// wait_for_all() is printed once if all have it, and otherwise with rank and host; all return 1.
-  /// A later error of one process ends the job with exit code 1.
+  /// wait_for_all(), or of the options, the handshake or the loss, is printed once if all have it,
+  /// and otherwise with rank and host; all return 1. Any other error ends the job with exit code 1.
   int run(const char* program, const std::function<int()>& command);
 
  private:
   bool agree(const std::string& error);
-  [[noreturn]] void end_job(const std::string& error) const;
 
   std::unique_ptr<Communicator> ranks_;
   int thread_share_ = 0;

@@ -135,6 +135,7 @@ run 1 "${start[@]}" "$cmnrec" "${memory[@]}" --data missing.csv --out refused
 says_once "missing.csv"
 run 1 "${start[@]}" "$peterrec" "${pretrain[@]}" --learning-rate 1e30 --clip 0 --out refused
 says_once "peterrec: training: the loss is "
+(($(grep -c "^rank " out) == 0)) || fail "expected an error of all processes"
 run 0 "${start[@]}" "$peterrec" pretrain --help
 says_once "--slices "
 run 1 "${start[@]}" "$peterrec" evaluate --data log.csv --base base.1
