@@ -1,11 +1,13 @@
 #include "refrain/train/sharded_items.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
 #include "refrain/core/parallel.hpp"
 #include "refrain/distributed/agreement.hpp"
+#include "refrain/kernels/pointwise.hpp"
 #include "src/sharded_scores.hpp"
 
 namespace refrain {
@@ -61,6 +63,33 @@ void fill_shard(Tensor rows, std::int64_t shard, const Random& random, double de
     const std::int64_t number = RowShards::row_of(shard, begin) / RowShards::block_rows;
     random.split(static_cast<std::uint64_t>(number)).fill_truncated_normal(block, deviation);
   }
+}
+
+/// The elements of a gradient: those of its rows when it is row-sparse.
+const Tensor& elements_of(const Gradient& gradient) {
+  return gradient.is_sparse() ? gradient.sparse().values : gradient.dense();
+}
+
+double squares_of(const Gradient& gradient) {
+  if (!gradient.defined()) return 0;
+  const Tensor& elements = elements_of(gradient);
+  Tensor squares({}, elements.dtype());
+  kernels::run(kernels::Dot{.a = elements, .b = elements, .out = squares});
+  return squares.item();
+}
+
+void scale_gradient(Gradient& gradient, double factor) {
+  if (!gradient.defined()) return;
+  Tensor scaled = empty_like(elements_of(gradient));
+  kernels::run(
+      kernels::LinearCombination{.a = elements_of(gradient), .out = scaled, .alpha = factor});
+  Gradient product;
+  if (gradient.is_sparse()) {
+    product.add(RowSparse{.rows = gradient.sparse().rows, .values = std::move(scaled)});
+  } else {
+    product.add(std::move(scaled));
+  }
+  gradient = std::move(product);
 }
 
 }  // namespace
@@ -255,10 +284,45 @@ void ShardedItems::add_to_shards(const RowSparse& gradient, Parameter Shard::*pa
   }
 }
 
-void ShardedItems::step() {
+void ShardedItems::send_gradients() {
   add_to_shards(collect(&LookUp::weight, weight_), &Shard::weight);
   add_to_shards(collect(&LookUp::bias, bias_), &Shard::bias);
   pending_.clear();
+}
+
+double ShardedItems::clip_gradients(double max_norm, double other_squares) {
+  if (!(max_norm > 0))
+    throw OptionError(detail::concat("clip_gradients: expected max_norm > 0, got ", max_norm));
+  if (other_squares < 0) {
+    throw OptionError(
+        detail::concat("clip_gradients: expected other_squares >= 0, got ", other_squares));
+  }
+  send_gradients();
+  std::vector<std::int64_t> shards_of_ranks;
+  for (int rank = 0; rank < communicator_.size(); ++rank) {
+    const SliceRange shards = shards_.shards_of(rank);
+    shards_of_ranks.push_back(shards.end - shards.begin);
+  }
+  const std::int64_t first = shards_.shards_of(communicator_.rank()).begin;
+  Tensor own = Tensor::zeros({shards_of_ranks[at(communicator_.rank())]}, DType::f64);
+  for (const Shard& shard : own_) {
+    own.data<double>()[shard.number - first] =
+        squares_of(shard.weight.gradient()) + squares_of(shard.bias.gradient());
+  }
+  const Tensor squares = gather_tensors(communicator_, own, shards_of_ranks);
+  double sum = other_squares;
+  for (const double of_shard : squares.span<double>()) sum += of_shard;
+  const double norm = std::sqrt(sum);
+  if (!std::isfinite(norm) || norm <= max_norm) return norm;
+  for (Shard& shard : own_) {
+    for (Parameter* parameter : {&shard.weight, &shard.bias})
+      scale_gradient(parameter->gradient(), max_norm / norm);
+  }
+  return norm;
+}
+
+void ShardedItems::step() {
+  send_gradients();
   optimizer_->step();
   optimizer_->zero_grad();
 }

@@ -105,6 +105,8 @@ TEST_CASE("sharded items: arguments are checked", "[distributed][errors]") {
                        message_contains("candidates.ids[0] = 100 is outside [0, 100)"));
   CHECK_THROWS_MATCHES(sampled_softmax_loss(std::span(&hidden, 1), items, std::span(&ids, 1), {}),
                        OptionError, message_contains("expected candidates of 1 slices, got 0"));
+  CHECK_THROWS_AS(items.clip_gradients(0), OptionError);
+  CHECK_THROWS_AS(items.clip_gradients(1, -1), OptionError);
   CHECK_THROWS_AS(top_k(hidden.value(), items, 0), ShapeError);
   CHECK_THROWS_MATCHES(top_k(hidden.value(), items, 98, 3), ShapeError,
                        message_contains("expected 1 <= k <= 97, got 98"));

@@ -23,6 +23,7 @@ struct Training {
   int steps = 3;
   DType dtype = DType::f32;
   bool sampled = false;
+  double max_norm = 0;  ///< 0: gradients are not clipped
   AdamOptions adam = {.learning_rate = 0.01, .l2 = 0.001, .decay = 0.01};
 
   Linear network() const {
@@ -48,10 +49,10 @@ struct Training {
 };
 
 /// Everything that a training ends with.
-struct Ended {
-  std::vector<double> losses;
-  Tensor weight, bias;        ///< whole
-  std::vector<Tensor> state;  ///< of the network, then moments and update counts of the table
+struct TrainedTable {
+  std::vector<double> losses;  ///< and norms of gradients that are clipped
+  Tensor weight, bias;         ///< whole
+  std::vector<Tensor> state;   ///< of the network, then moments and update counts of the table
 };
 
 /// The moments and update counts of all ranks by name.
@@ -60,7 +61,7 @@ struct SharedState {
   std::map<std::string, Tensor> tensors;
 };
 
-Ended train(const Training& training, Communicator& communicator, SharedState& shared) {
+TrainedTable train(const Training& training, Communicator& communicator, SharedState& shared) {
   Random random(5);
   ShardedItems items(communicator,
                      {.count = training.items,
@@ -73,7 +74,7 @@ Ended train(const Training& training, Communicator& communicator, SharedState& s
   Adam adam(network, {.learning_rate = 0.01});
   const SliceTree tree(training.slices);
   const SliceRange own = tree.slices_of(communicator.rank(), communicator.size());
-  Ended ended;
+  TrainedTable ended;
   for (int step = 0; step < training.steps; ++step) {
     const auto targets = own_slices(training.targets(step), training.slices, communicator);
     const std::vector<Variable> x =
@@ -94,6 +95,12 @@ Ended train(const Training& training, Communicator& communicator, SharedState& s
       sum.add(adam.take_gradients());
     }
     adam.put_gradients(sum.finish(communicator, adam.shapes(), training.dtype));
+    if (training.max_norm > 0) {
+      const double own_norm = adam.clip_gradients(INFINITY);
+      const double norm = items.clip_gradients(training.max_norm, own_norm * own_norm);
+      if (norm > training.max_norm) adam.clip_gradients(training.max_norm * own_norm / norm);
+      ended.losses.push_back(norm);
+    }
     adam.step();
     adam.zero_grad();
     items.step();
@@ -109,14 +116,14 @@ Ended train(const Training& training, Communicator& communicator, SharedState& s
 }
 
 /// The training on R ranks; checks that all ranks end alike.
-Ended together(const Training& training, int ranks) {
+TrainedTable together(const Training& training, int ranks) {
   SharedState shared;
-  std::vector<Ended> all(static_cast<std::size_t>(ranks));
+  std::vector<TrainedTable> all(static_cast<std::size_t>(ranks));
   on_ranks(ranks, [&](Communicator& communicator) {
     all[static_cast<std::size_t>(communicator.rank())] = train(training, communicator, shared);
   });
-  Ended& first = all.front();
-  for (const Ended& ended : all) {
+  TrainedTable& first = all.front();
+  for (const TrainedTable& ended : all) {
     CHECK(ended.losses == first.losses);
     CHECK(same_bytes(ended.weight, first.weight));
     for (std::size_t i = 0; i < first.state.size(); ++i)
@@ -127,7 +134,7 @@ Ended together(const Training& training, int ranks) {
 }
 
 /// The number of tensors that differ.
-int differences(const Ended& a, const Ended& b) {
+int differences(const TrainedTable& a, const TrainedTable& b) {
   int different = a.losses != b.losses;
   different += !same_bytes(a.weight, b.weight);
   different += !same_bytes(a.bias, b.bias);
@@ -137,12 +144,12 @@ int differences(const Ended& a, const Ended& b) {
 }
 
 /// The training with a whole table and the library's operations.
-Ended whole(const Training& training, const Tensor& weight) {
+TrainedTable whole(const Training& training, const Tensor& weight) {
   Parameter table(weight.clone()), bias(Tensor::zeros({training.items}, training.dtype));
   Linear network = training.network();
   Adam adam({{"weight", &table}, {"bias", &bias, WeightDecay::exempt}}, training.adam);
   Adam of_network(network, {.learning_rate = 0.01});
-  Ended ended;
+  TrainedTable ended;
   for (int step = 0; step < training.steps; ++step) {
     const Variable hidden = refrain::tanh(network(embedding(table, training.ids(step))));
     const Tensor targets = training.targets(step);
@@ -151,6 +158,15 @@ Ended whole(const Training& training, const Tensor& weight) {
                                                      training.candidates(step), {.ignored = 0})
                               : softmax_loss(hidden, table, bias, targets, {.ignored = 0});
     backward(loss);
+    if (training.max_norm > 0) {
+      const double of_table = adam.clip_gradients(INFINITY);
+      const double of_others = of_network.clip_gradients(INFINITY);
+      const double norm = std::hypot(of_table, of_others);
+      CHECK(norm > training.max_norm);
+      adam.clip_gradients(training.max_norm * of_table / norm);
+      of_network.clip_gradients(training.max_norm * of_others / norm);
+      ended.losses.push_back(norm);
+    }
     for (Adam* each : {&adam, &of_network}) {
       each->step();
       each->zero_grad();
@@ -254,7 +270,7 @@ TEST_CASE("sharded items: any number of ranks ends with the same bytes",
     for (const std::int64_t count : {700, 5000}) {
       INFO((sampled ? "sampled, " : "all items, ") << count << " items");
       const Training training{.items = count, .sampled = sampled};
-      const Ended expected = together(training, 1);
+      const TrainedTable expected = together(training, 1);
       CHECK(differences(together(training, 1), expected) == 0);
       for (const int ranks : {2, 3, 4, 5, 8}) {
         INFO(ranks << " ranks");
@@ -265,15 +281,20 @@ TEST_CASE("sharded items: any number of ranks ends with the same bytes",
     }
   }
   CHECK(differences(together({}, 1), together({.slices = 4}, 1)) != 0);
+  for (const double max_norm : {0.01, 1e6}) {
+    const Training training{.max_norm = max_norm};
+    const TrainedTable expected = together(training, 1);
+    for (const int ranks : {2, 3, 5}) CHECK(differences(together(training, ranks), expected) == 0);
+  }
 }
 
 TEST_CASE("sharded items: training gives the table that is not divided",
           "[distributed][train][law]") {
   for (const bool sampled : {false, true}) {
-    Training training{.dtype = DType::f64, .sampled = sampled};
+    Training training{.dtype = DType::f64, .sampled = sampled, .max_norm = 0.01};
     training.adam.epsilon = 0.01;  // a small gradient changes a row little
-    const Ended expected = whole(training, initial_weight(training));
-    const Ended got = together(training, 3);
+    const TrainedTable expected = whole(training, initial_weight(training));
+    const TrainedTable got = together(training, 3);
     const Tolerance allowed{.relative = 1e-10, .absolute = 1e-12};
     check_close<double>(std::span<const double>(got.losses), expected.losses, allowed);
     check_close<double>(got.weight, doubles(expected.weight), allowed);

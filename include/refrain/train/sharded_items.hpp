@@ -99,6 +99,14 @@ class REFRAIN_API ShardedItems {
   /// look_up() of vectors and biases, with C + 1 for C in the number of bytes.
   std::vector<ItemRows> look_up_with_bias(std::span<const Tensor> ids);
 
+  /// Collective. Optimizer::clip_gradients() of the table and biases together with other
+  /// parameters, whose gradients have the sum of squares `other_squares`: scales the gradients of
+  /// all rows by max_norm / norm when norm > max_norm. Returns the norm of all, with the same bits
+  /// for any number of ranks; one that is not finite scales nothing. Sends the gradients of
+  /// looked-up rows in place of step(), and 8 bytes for each own shard to each rank. Throws
+  /// OptionError unless max_norm > 0, and for other_squares < 0.
+  double clip_gradients(double max_norm, double other_squares = 0);
+
   /// Collective. Adds the gradients of looked-up rows to those of the own shards, updates the own
   /// rows and drops the gradients. As in Optimizer::step(), a step with row-sparse gradients only
   /// changes only rows that were looked up; after softmax_loss() all rows change.
@@ -123,6 +131,8 @@ class REFRAIN_API ShardedItems {
   /// Gradients of looked-up rows of all ranks as those of the own rows; undefined without look-ups.
   RowSparse collect(std::vector<Variable> LookUp::*leaves, const Tensor& table) const;
   void add_to_shards(const RowSparse& gradient, Parameter Shard::*parameter);
+  /// Sends the gradients of looked-up rows to their owners.
+  void send_gradients();
   Tensor gather(const Tensor& table) const;
 
   Communicator& communicator_;
