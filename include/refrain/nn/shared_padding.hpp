@@ -30,8 +30,9 @@ namespace refrain {
 ///
 ///   if (const auto shared = SharedPadding::of(ids, targets, padding_id, borders)) {
 ///     for (const SharedPadding::Segment& segment : shared->segments()) {
-///       state = segment.begin == 0 ? initial(segment.rows)
-///                                  : state.map([&](const Variable& x) { return segment.join(x); });
+///       state = segment.begin == 0
+///                   ? initial(segment.rows)
+///                   : state.map([&](const Variable& x) { return segment.join(x); });
 ///       ...
 ///     }
 ///   }
