@@ -282,6 +282,38 @@ def item_losses():
     return picture
 
 
+def slice_tree():
+    """How the gradients of eight slices are added on three ranks."""
+    picture = Picture(760, 330, "Sums of the gradients of eight slices on three ranks")
+    fills = ((PALE, BLUE), (PEACH, ORANGE), ("#e2e8f0", "#4a5568"))
+    ranks = [r for r in range(3) for _ in range(8 * r // 3, 8 * (r + 1) // 3)]
+    across = lambda begin, end: 60 + 85 * (begin + end) / 2
+    level = lambda width: {1: 235, 2: 175, 4: 115, 8: 55}[width]
+
+    def node(begin, end):
+        width = end - begin
+        x, y = across(begin, end), level(width)
+        owners = set(ranks[begin:end])
+        if width > 1:
+            middle = begin + width // 2
+            for part in ((begin, middle), (middle, end)):
+                sent = len(owners) > 1
+                picture.line(across(*part), level(width // 2) - 13, x, y + 13, INK if sent else GREY, 1.5, sent, sent)
+                node(*part)
+        fill, stroke = fills[owners.pop()] if len(owners) == 1 else ("#ffffff", INK)
+        name = f"slice {begin}" if width == 1 else f"{begin} to {end - 1}"
+        picture.box(x - 36, y - 13, 72, 26, name, fill, stroke, 12)
+
+    node(0, 8)
+    for rank, (fill, stroke) in enumerate(fills):
+        begin, end = 8 * rank // 3, 8 * (rank + 1) // 3
+        x = across(begin, begin) + 7
+        picture.box(x, 275, 85 * (end - begin) - 14, 26, f"rank {rank}", fill, stroke)
+    picture.text(across(0, 8) + 46, 60, "gradient of the batch", 12, anchor="start")
+    picture.text(10, 322, "Solid: added by the rank of its slices. Dashed: sent, and added by the owner of each chunk of the sum.", 12, anchor="start")
+    return picture
+
+
 def architecture():
     """The rooms of the library, each upon what it may include."""
     picture = Picture(760, 330, "Layers of Refrain; each includes only what lies below it")
@@ -304,7 +336,7 @@ def architecture():
     return picture
 
 
-FIGURES = (receptive_field, patch_positions, chunk_schedules, chunk_segments, memory_step, item_losses, architecture)
+FIGURES = (receptive_field, patch_positions, chunk_schedules, chunk_segments, memory_step, item_losses, slice_tree, architecture)
 
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent)
