@@ -159,7 +159,7 @@ until grep -qs epoch gone.jsonl; do
   kill -0 "$job" 2> /dev/null || fail "the training ended too early"
   sleep 0.05
 done
-rm -r gone
+mv gone away  # at once, also while a file is written in it
 status=0
 wait "$job" || status=$?
 ((status == 1)) || fail "expected exit code 1, got $status"
