@@ -10,7 +10,7 @@
 namespace refrain {
 
 /// Number of threads that parallel loops use, including the calling thread. Initially the number of
-/// cores, or REFRAIN_THREADS when set.
+/// cores on which this process may run, or REFRAIN_THREADS when set.
 REFRAIN_API int threads() noexcept;
 
 /// Sets threads(); 0 restores the initial value. Throws OptionError when negative or over 1024.
