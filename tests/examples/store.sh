@@ -107,8 +107,11 @@ wait "$pid" 2> /dev/null || true
 run 1 "$peterrec" pretrain --data killed.store.*.tmp --out x
 "$peterrec" prepare --data large.txt --out killed.store > out 2>&1 &
 pid=$!
-sleep 0.2
-kill -TERM "$pid"
+until compgen -G "killed.store.$pid.*.tmp" > /dev/null; do
+  kill -0 "$pid" 2> /dev/null || break
+  sleep 0.01
+done
+kill -TERM "$pid" 2> /dev/null || true
 status=0
 wait "$pid" || status=$?
 ((status == 130 || status == 0)) || fail "expected exit code 130 after SIGTERM, got $status"
