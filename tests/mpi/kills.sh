@@ -9,7 +9,7 @@ launcher=$1
 peterrec=$(realpath "$2")
 kills=$3
 RANDOM=${4:-1}
-source "$(dirname "${BASH_SOURCE[0]}")/../examples/support.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 if ! command -v "$launcher" > /dev/null; then
   echo "SKIPPED: killed processes: the programs have no MPI, or there is no launcher"
   exit 0
@@ -24,11 +24,6 @@ awk 'BEGIN {
 }' > log.txt
 train=("$peterrec" pretrain --data log.txt --format user_items --channels 8 --dilations 1,2 --length 8 --slices 8 --epochs 40 --patience 40)
 
-# mpi PROCESSES: the command that starts the processes.
-mpi() {
-  start=("$launcher" -n "$1")
-  if "$launcher" --version 2>&1 | grep -qE 'Open ?(MPI|RTE)'; then start+=(--oversubscribe --allow-run-as-root); fi
-}
 now() { date +%s%3N; }
 # job_processes: the processes of this folder's job, one id a line.
 job_processes() { grep -lsa -- "[/]${folder#/}/state" /proc/[0-9]*/cmdline | cut -d/ -f3 || true; }

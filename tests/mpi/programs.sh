@@ -8,7 +8,7 @@ set -euo pipefail
 launcher=$1
 peterrec=$(realpath "$2")
 cmnrec=$(realpath "$3")
-source "$(dirname "${BASH_SOURCE[0]}")/../examples/support.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
 # 120 users in no order of the lines; 40 items.
 log() {
@@ -38,11 +38,6 @@ if ! command -v "$launcher" > /dev/null; then
   exit 0
 fi
 
-# mpi PROCESSES: the command that starts the processes.
-mpi() {
-  start=("$launcher" -n "$1")
-  if "$launcher" --version 2>&1 | grep -qE 'Open ?(MPI|RTE)'; then start+=(--oversubscribe --allow-run-as-root); fi
-}
 # says_once TEXT: one process alone prints it.
 says_once() { (($(grep -cF -- "$1" out) == 1)) || fail "expected the output to have once: $1"; }
 # same FILE...: all files have the bytes of the first one.

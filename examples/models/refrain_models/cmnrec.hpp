@@ -242,7 +242,7 @@ class CmnRec final : public Module {
     std::vector<Variable> pieces;
     for (const SharedPadding::Segment& segment : shared.segments()) {
       auto result = network_(segment.of(x), schedule.part(segment.begin, segment.end),
-                             joined(segment, std::move(state)), weights);
+                             segment.start(network_, state), weights);
       const Variable y =
           add_spans(out_(result.outputs), out_memory_(result.reads), result.span_ends);
       pieces.push_back(reshape(y, {segment.steps() * segment.rows, y.size(2)}));
@@ -257,13 +257,8 @@ class CmnRec final : public Module {
     typename Network::Result result;
     for (const SharedPadding::Segment& segment : shared.segments())
       result = network_.last(segment.of(x), schedule.part(segment.begin, segment.end),
-                             joined(segment, std::move(result.state)), weights);
+                             segment.start(network_, result.state), weights);
     return shared.in_order(one_step(out_(result.outputs) + out_memory_(result.reads), 0));
-  }
-  /// The state at the beginning of a segment.
-  State joined(const SharedPadding::Segment& segment, State state) const {
-    if (segment.begin == 0) return network_.initial(segment.rows);
-    return state.map([&](const Variable& part) { return segment.join(part); });
   }
 
   Embedding embedding_;
@@ -390,9 +385,7 @@ class RecurrentRec final : public Module {
         one_step(controller_.project(reshape(x, {1, x.size(0), x.size(1)}), weights), 0);
     typename Controller::State state;
     for (const SharedPadding::Segment& segment : shared.segments()) {
-      state = segment.begin == 0
-                  ? controller_.initial(segment.rows)
-                  : state.map([&](const Variable& part) { return segment.join(part); });
+      state = segment.start(controller_, state);
       function(segment, controller_.run(segment.of(gates), {}, state, weights));
     }
   }

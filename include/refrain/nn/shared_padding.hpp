@@ -30,10 +30,8 @@ namespace refrain {
 ///
 ///   if (const auto shared = SharedPadding::of(ids, targets, padding_id, borders)) {
 ///     for (const SharedPadding::Segment& segment : shared->segments()) {
-///       state = segment.begin == 0
-///                   ? initial(segment.rows)
-///                   : state.map([&](const Variable& x) { return segment.join(x); });
-///       ...
+///       state = segment.start(layer, state);
+///       ...  // the time steps of segment.of(x)
 ///     }
 ///   }
 class SharedPadding {
@@ -66,6 +64,14 @@ class SharedPadding {
       rows_of_state[0] = leaving == 0 ? x : slice_steps(x, leaving, x.size(0));
       if (rows_of_state[0].size(0) == 0) rows_of_state.erase(rows_of_state.begin());
       return concat_steps(rows_of_state);
+    }
+
+    /// The state of a recurrent layer at `begin`: its initial one, or the joined rows of the state
+    /// after the segment before.
+    template <class Layer>
+    typename Layer::State start(const Layer& layer, const typename Layer::State& before) const {
+      if (begin == 0) return layer.initial(rows);
+      return before.map([this](const Variable& x) { return join(x); });
     }
 
     /// The entries of this segment of x [M,C], time-major: [L_s,n_s,C].
