@@ -1,4 +1,4 @@
-// Losses over items that are divided among ranks.
+// Losses over items that are sharded over ranks.
 
 #include <bit>
 #include <cmath>

@@ -1,4 +1,4 @@
-// The largest scores, and the ranks of targets, over items that are divided among ranks.
+// The largest scores, and the ranks of targets, over items that are sharded over ranks.
 
 #include <cmath>
 #include <numeric>

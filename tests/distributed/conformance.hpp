@@ -326,7 +326,7 @@ inline void sums_squares(Communicator& communicator) {
   expect(got == expected && got > 0, communicator, "sum of squares");
 }
 
-// ---- divided item tables ----
+// ---- sharded item tables ----
 
 /// Two steps on six slices end with the bits of one rank.
 inline void trains_sharded_items(Communicator& communicator) {
@@ -346,7 +346,7 @@ inline void trains_sharded_items(Communicator& communicator) {
     return items.gather_weight();
   };
   const std::unique_ptr<Communicator> one = alone();
-  expect(same_bits(trained(communicator), trained(*one)), communicator, "a divided item table");
+  expect(same_bits(trained(communicator), trained(*one)), communicator, "a sharded item table");
 }
 
 /// All of the above.

@@ -1,5 +1,5 @@
 #pragma once
-/// Tables that are divided among ranks that are threads, and slices of batches.
+/// Tables that are sharded over ranks that are threads, and slices of batches.
 
 #include <chrono>
 #include <cstring>

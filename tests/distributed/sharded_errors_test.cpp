@@ -1,4 +1,4 @@
-/// Item tables that are divided among ranks: arguments, and ranks that differ.
+/// Sharded item tables: arguments, and ranks that differ.
 
 #include <functional>
 #include <string>

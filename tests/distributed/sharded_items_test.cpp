@@ -1,4 +1,4 @@
-/// Item tables that are divided among ranks: division, training, bytes, memory.
+/// Sharded item tables: division, training, bytes, memory.
 
 #include <cmath>
 #include <string>
@@ -288,7 +288,7 @@ TEST_CASE("sharded items: any number of ranks ends with the same bytes",
   }
 }
 
-TEST_CASE("sharded items: training gives the table that is not divided",
+TEST_CASE("sharded items: training gives the table that is not sharded",
           "[distributed][train][law]") {
   for (const bool sampled : {false, true}) {
     Training training{.dtype = DType::f64, .sampled = sampled, .max_norm = 0.01};

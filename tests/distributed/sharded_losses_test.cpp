@@ -1,4 +1,4 @@
-/// Losses over item tables that are divided among ranks: values and gradients.
+/// Losses over sharded item tables: values and gradients.
 
 #include <string>
 #include <vector>
@@ -52,9 +52,9 @@ Gradients whole(const Batch<T>& batch, const SoftmaxLossOptions& options) {
   return {loss.item(), hidden.grad(), weight.grad(), bias.grad()};
 }
 
-/// Loss and gradients of a divided table, with a batch of five slices.
+/// Loss and gradients of a sharded table, with a batch of five slices.
 template <class T>
-Gradients divided(const Batch<T>& batch, int ranks, const SoftmaxLossOptions& options) {
+Gradients sharded_gradients(const Batch<T>& batch, int ranks, const SoftmaxLossOptions& options) {
   Gradients all{0, empty_like(batch.hidden), empty_like(batch.weight), empty_like(batch.bias)};
   std::vector<double> losses(static_cast<std::size_t>(ranks));
   on_ranks(ranks, [&](Communicator& communicator) {
@@ -98,14 +98,14 @@ TEMPLATE_TEST_CASE("sharded items: loss and gradients of the softmax over all it
       batch.targets.zero();
     }
     const Gradients expected = whole(batch, sizes.options);
-    const Gradients one = divided(batch, 1, sizes.options);
+    const Gradients one = sharded_gradients(batch, 1, sizes.options);
     check_close<T>(Tensor::full({1}, one.loss, dtype_of<T>), {expected.loss}, allowed);
     check_close<T>(one.hidden, doubles(expected.hidden), allowed);
     check_close<T>(one.weight, doubles(expected.weight), allowed);
     check_close<T>(one.bias, doubles(expected.bias), allowed);
     for (const int ranks : {2, 3, 4, 8}) {
       INFO(ranks << " ranks");
-      CHECK(same(divided(batch, ranks, sizes.options), one));
+      CHECK(same(sharded_gradients(batch, ranks, sizes.options), one));
     }
   }
 }
@@ -115,7 +115,7 @@ TEST_CASE("sharded items: softmax against naive loops", "[distributed][loss]") {
   const naive::SoftmaxLoss expected =
       naive::softmax_loss(doubles(batch.hidden), doubles(batch.weight), doubles(batch.bias),
                           integers(batch.targets), 3, 3, true, 0.2);
-  const Gradients got = divided(batch, 3, {.ignored = 3, .relu = true, .smoothing = 0.2});
+  const Gradients got = sharded_gradients(batch, 3, {.ignored = 3, .relu = true, .smoothing = 0.2});
   const auto times = [](std::vector<double> values) {
     for (double& value : values) value *= upstream;
     return values;
@@ -153,7 +153,7 @@ TEST_CASE("sharded items: without counted targets loss and gradients are zero",
           "[distributed][loss]") {
   Batch<float> batch(200, 4, 6);
   std::ranges::fill(batch.targets.span<std::int32_t>(), 3);
-  const Gradients got = divided(batch, 2, {.ignored = 3});
+  const Gradients got = sharded_gradients(batch, 2, {.ignored = 3});
   CHECK(got.loss == 0);
   for (const Tensor& gradient : {got.hidden, got.weight, got.bias})
     CHECK(same_bytes(gradient, Tensor::zeros(gradient.shape(), DType::f32)));

@@ -1,4 +1,4 @@
-/// The largest scores and the ranks of targets over item tables that are divided among ranks.
+/// The largest scores and the ranks of targets over sharded item tables.
 
 #include <cmath>
 #include <limits>

@@ -9,7 +9,7 @@
 
 namespace refrain {
 
-/// Collective. Saves a table that is divided among ranks, and the state that all ranks have alike,
+/// Collective. Saves a table that is sharded over ranks, and the state that all ranks have alike,
 /// in a folder that all ranks share.
 ///
 /// Each rank writes one part for each of its shards: rows, biases and their Adam state. Rank 0
