@@ -82,6 +82,7 @@
 #include "refrain/nn/loss.hpp"
 #include "refrain/nn/memory.hpp"
 #include "refrain/nn/module.hpp"
+#include "refrain/nn/parameter_bank.hpp"
 #include "refrain/nn/patch.hpp"
 #include "refrain/nn/recurrent.hpp"
 #include "refrain/nn/scores.hpp"

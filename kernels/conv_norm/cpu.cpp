@@ -24,16 +24,18 @@ struct ForwardPlan {
   T* zeros;
   T* tile;              ///< per worker [tile_rows, C]
   T* hidden = nullptr;  ///< per worker [tile_rows, D]
-  PatchPanels<T> patch;
+  PatchSegments<T> segments;
+  PatchWeights<T> patch;
 
   ForwardPlan(const ConvNormForward& args, const ConvExtents& conv, Scratch& scratch)
       : weights(WeightPanels<T>::plan(args.w.as<T>(), conv.taps * conv.in, conv.out, conv.rows(),
                                       scratch)),
         zeros(scratch.take<T>(conv.in)),
-        tile(scratch.take<T>(threads() * tile_rows * conv.out)) {
+        tile(scratch.take<T>(threads() * tile_rows * conv.out)),
+        segments(args.patch, conv.batch, scratch) {
     if (args.insertion == Insertion::none) return;
-    patch = PatchPanels<T>(args.patch, false, conv.rows(), scratch);
-    hidden = scratch.take<T>(threads() * tile_rows * patch.bottleneck);
+    patch = PatchWeights<T>(segments, PatchPass::forward, conv.rows(), scratch);
+    hidden = scratch.take<T>(threads() * tile_rows * segments.bottleneck());
   }
 };
 
@@ -45,39 +47,47 @@ template <class T>
 void forward(const ConvNormForward& args, Scratch& scratch) {
   const ConvExtents conv = extents_of(args);
   const std::int64_t channels = conv.out;
-  const ForwardPlan<T> plan(args, conv, scratch);
+  ForwardPlan<T> plan(args, conv, scratch);
   if (scratch.is_counting()) return;
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.storage());
   std::fill_n(plan.zeros, channels, T(0));
-  if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
-  const std::int64_t width = plan.patch.bottleneck;
+  plan.segments.fill();
+  plan.patch.fill(plan.segments);
+  const std::int64_t width = plan.segments.bottleneck();
   const std::int64_t step =
       product_rows_per_task(conv.rows(), conv.multiply_adds() + plan.patch.multiply_adds());
   parallel_tasks((conv.rows() + step - 1) / step, [&](std::int64_t task, int worker) {
-    T* const h = plan.tile + worker * tile_rows * channels;
+    T* const tile = plan.tile + worker * tile_rows * channels;
+    T* const hidden = plan.hidden + worker * tile_rows * width;
+    PatchCursor<T> cursor(plan.patch, worker);
     const std::int64_t end = std::min(conv.rows(), (task + 1) * step);
     for (std::int64_t row = task * step; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
       conv_tile(args.x.as<T>(), channels, plan.weights, channels, conv, false, plan.zeros, row,
-                count, h, channels, Start<T>::row(args.bias.as<T>()));
-      if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
-      if (args.insertion != Insertion::none) {
-        T* const hidden = plan.hidden + worker * tile_rows * width;
-        T* const saved = args.bottleneck ? args.bottleneck.as<T>() + row * width : nullptr;
-        const T* const x = args.x.as<T>() + row * channels;
-        if (args.insertion == Insertion::serial) {
-          patch_tile(plan.patch, h, channels, count, saved, hidden, h, channels);
-        } else {
-          add_row(h, x, count * channels);
-          patch_tile(plan.patch, x, channels, count, saved, hidden, h, channels);
+                count, tile, channels, Start<T>::row(args.bias.as<T>()));
+      if (args.conv) std::copy_n(tile, count * channels, args.conv.as<T>() + row * channels);
+      const auto finish = [&](const PatchSegment<T>& segment, std::int64_t first,
+                              std::int64_t part) {
+        T* const h = tile + (first - row) * channels;
+        if (segment.bottleneck > 0) {
+          T* const saved =
+              bottleneck_row(args.bottleneck.as<T>(), segment, width, conv.steps, first);
+          const T* const x = args.x.as<T>() + first * channels;
+          const bool serial = args.insertion == Insertion::serial;
+          if (!serial) add_row(h, x, part * channels);
+          patch_tile(cursor.at(segment), serial ? h : x, channels, part, saved, hidden, h,
+                     channels);
         }
-      }
-      for (std::int64_t i = 0; i < count; ++i) {
-        normalize_row<T>(
-            args, channels, h + i * channels,
-            {row_of<T>(args.residual, row + i, channels), row_of<T>(args.y, row + i, channels),
-             row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});
-      }
+        const NormWeights<T> norm(args, segment);
+        for (std::int64_t i = 0; i < part; ++i) {
+          normalize_row<T>(norm, args.epsilon, channels, h + i * channels,
+                           {row_of<T>(args.residual, first + i, channels),
+                            row_of<T>(args.y, first + i, channels),
+                            row_of<T>(args.normalized, first + i, channels),
+                            row_of<T>(args.inv_std, first + i, 1)});
+        }
+      };
+      plan.segments.for_parts(row, count, conv.steps, finish);
     }
   });
 }
@@ -92,7 +102,7 @@ struct BackwardPlan {
       : rows(args, ConvNormNeeds(args), scratch) {
     if (!args.dx) return;
     weights_t = {scratch.take<T>(packed_size<T>(conv.taps * conv.out, conv.in)), true};
-    zeros = scratch.take<T>(std::max(conv.out, rows.patch.bottleneck));
+    zeros = scratch.take<T>(std::max(conv.out, rows.segments.bottleneck()));
   }
 };
 
@@ -104,24 +114,32 @@ template <class T>
 void backward(const ConvNormBackward& args, Scratch& scratch) {
   const ConvExtents conv = extents_of(args);
   const std::int64_t channels = conv.out;
-  const BackwardPlan<T> plan(args, conv, scratch);
+  BackwardPlan<T> plan(args, conv, scratch);
   if (scratch.is_counting()) return;
   plan.rows.run(args);
   if (args.dx) {
     pack_taps(args.w.as<T>(), conv, true, plan.weights_t.storage());
-    std::fill_n(plan.zeros, std::max(channels, plan.rows.patch.bottleneck), T(0));
-    parallel_for(conv.rows(), product_rows_per_task(conv.rows(), conv.multiply_adds()),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t row = begin; row < end; row += tile_rows) {
-                     const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-                     T* const dx = args.dx.as<T>() + row * channels;
-                     conv_tile(plan.rows.dz, channels, plan.weights_t, channels, conv, true,
-                               plan.zeros, row, count, dx, channels, Start<T>::zero());
-                     if (args.insertion != Insertion::parallel) continue;
-                     plan.rows.pass_patch(
-                         count, plan.zeros, [row](std::int64_t i) { return row + i; }, dx);
-                   }
-                 });
+    std::fill_n(plan.zeros, std::max(channels, plan.rows.segments.bottleneck()), T(0));
+    const std::int64_t step = product_rows_per_task(conv.rows(), conv.multiply_adds());
+    parallel_tasks((conv.rows() + step - 1) / step, [&](std::int64_t task, int worker) {
+      PatchCursor<T> cursor(plan.rows.patch, worker);
+      const std::int64_t end = std::min(conv.rows(), (task + 1) * step);
+      for (std::int64_t row = task * step; row < end; row += tile_rows) {
+        const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+        T* const dx = args.dx.as<T>() + row * channels;
+        conv_tile(plan.rows.dz, channels, plan.weights_t, channels, conv, true, plan.zeros, row,
+                  count, dx, channels, Start<T>::zero());
+        if (args.insertion != Insertion::parallel) continue;
+        const auto pass = [&](const PatchSegment<T>& segment, std::int64_t first,
+                              std::int64_t part) {
+          if (segment.bottleneck == 0) return;
+          plan.rows.pass_patch(
+              cursor.at(segment), segment, part, plan.zeros,
+              [first](std::int64_t i) { return first + i; }, dx + (first - row) * channels);
+        };
+        plan.rows.segments.for_parts(row, count, conv.steps, pass);
+      }
+    });
   }
   if (args.dw) weight_gradient(args.x.as<T>(), plan.rows.dz, conv, args.dw.as<T>());
   plan.rows.patch_gradients(

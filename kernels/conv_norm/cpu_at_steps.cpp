@@ -23,18 +23,20 @@ struct ForwardPlan {
   T* tile;              ///< per worker [tile_rows, C]
   T* own = nullptr;     ///< per worker [tile_rows, C]: the input rows of a parallel patch
   T* hidden = nullptr;  ///< per worker [tile_rows, D]
-  PatchPanels<T> patch;
+  PatchSegments<T> segments;
+  PatchWeights<T> patch;
 
   ForwardPlan(const ConvNormAtSteps& args, Scratch& scratch)
       : weights(WeightPanels<T>::plan(args.w.as<T>(), args.w.shape[0] * args.w.shape[1],
                                       args.w.shape[2], args.y.shape.rows(), scratch)),
         zeros(scratch.take<T>(args.w.shape[1])),
-        tile(scratch.take<T>(threads() * tile_rows * args.w.shape[2])) {
+        tile(scratch.take<T>(threads() * tile_rows * args.w.shape[2])),
+        segments(args.patch, args.y.shape[0], scratch) {
     if (args.insertion == Insertion::none) return;
     if (args.insertion == Insertion::parallel)
       own = scratch.take<T>(threads() * tile_rows * args.w.shape[1]);
-    patch = PatchPanels<T>(args.patch, false, args.y.shape.rows(), scratch);
-    hidden = scratch.take<T>(threads() * tile_rows * patch.bottleneck);
+    patch = PatchWeights<T>(segments, PatchPass::forward, args.y.shape.rows(), scratch);
+    hidden = scratch.take<T>(threads() * tile_rows * segments.bottleneck());
   }
 };
 
@@ -45,53 +47,66 @@ void forward(const ConvNormAtSteps& args, Scratch& scratch) {
   const std::int64_t steps = args.y.shape[1];
   const std::int64_t rows = args.y.shape[0] * steps;
   const std::int64_t residual_steps = args.residual ? args.residual.shape[1] : 0;
-  const ForwardPlan<T> plan(args, scratch);
+  ForwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
   if (plan.weights.packed) pack_taps(args.w.as<T>(), conv, false, plan.weights.storage());
   std::fill_n(plan.zeros, channels, T(0));
-  if (args.insertion != Insertion::none) plan.patch.fill(args.patch);
+  plan.segments.fill();
+  plan.patch.fill(plan.segments);
+  const std::int64_t width = plan.segments.bottleneck();
   const std::int32_t* const taps_at = args.taps_at.as<std::int32_t>();
   const std::int64_t step =
       product_rows_per_task(rows, conv.multiply_adds() + plan.patch.multiply_adds());
   parallel_tasks((rows + step - 1) / step, [&](std::int64_t task, int worker) {
-    T* const h = plan.tile + worker * tile_rows * channels;
+    T* const tile = plan.tile + worker * tile_rows * channels;
+    T* const hidden = plan.hidden + worker * tile_rows * width;
+    PatchCursor<T> cursor(plan.patch, worker);
     const std::int64_t end = std::min(rows, (task + 1) * step);
     for (std::int64_t row = task * step; row < end; row += tile_rows) {
       const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-      const auto x_row = [&](std::int64_t i, std::int64_t at) {
-        return args.x.as<T>() + ((row + i) / steps * conv.steps + at) * channels;
+      const auto x_row = [&](std::int64_t at_row, std::int64_t at) {
+        return args.x.as<T>() + (at_row / steps * conv.steps + at) * channels;
       };
-      taps_tile(conv.taps, channels, plan.weights, channels, count, h, channels,
+      taps_tile(conv.taps, channels, plan.weights, channels, count, tile, channels,
                 Start<T>::row(args.bias.as<T>()), [&](std::int64_t tap, std::int64_t i) {
                   const std::int64_t at = taps_at[(row + i) % steps * conv.taps + tap];
-                  return at < 0 ? plan.zeros : x_row(i, at);
+                  return at < 0 ? plan.zeros : x_row(row + i, at);
                 });
-      if (args.conv) std::copy_n(h, count * channels, args.conv.as<T>() + row * channels);
-      T* const saved =
-          args.bottleneck ? args.bottleneck.as<T>() + row * plan.patch.bottleneck : nullptr;
-      T* const hidden = plan.hidden + worker * tile_rows * plan.patch.bottleneck;
-      if (args.insertion == Insertion::serial) {
-        patch_tile<T>(plan.patch, h, channels, count, saved, hidden, h, channels);
-      } else if (args.insertion == Insertion::parallel) {
+      if (args.conv) std::copy_n(tile, count * channels, args.conv.as<T>() + row * channels);
+      const auto patch = [&](const PatchSegment<T>& segment, std::int64_t first, std::int64_t part,
+                             T* h) {
+        T* const saved = bottleneck_row(args.bottleneck.as<T>(), segment, width, steps, first);
+        if (args.insertion == Insertion::serial) {
+          patch_tile<T>(cursor.at(segment), h, channels, part, saved, hidden, h, channels);
+          return;
+        }
         T* const own = plan.own + worker * tile_rows * channels;
-        for (std::int64_t i = 0; i < count; ++i) {
-          std::copy_n(x_row(i, args.own_at.as<std::int32_t>()[(row + i) % steps]), channels,
-                      own + i * channels);
+        for (std::int64_t i = 0; i < part; ++i) {
+          const std::int64_t at = args.own_at.as<std::int32_t>()[(first + i) % steps];
+          std::copy_n(x_row(first + i, at), channels, own + i * channels);
         }
-        add_row(h, own, count * channels);
-        patch_tile<T>(plan.patch, own, channels, count, saved, hidden, h, channels);
-      }
-      for (std::int64_t i = 0; i < count; ++i) {
-        const T* residual = nullptr;
-        if (args.residual) {
-          const std::int64_t at = args.residual_at.as<std::int32_t>()[(row + i) % steps];
-          residual = args.residual.as<T>() + ((row + i) / steps * residual_steps + at) * channels;
+        add_row(h, own, part * channels);
+        patch_tile<T>(cursor.at(segment), own, channels, part, saved, hidden, h, channels);
+      };
+      const auto finish = [&](const PatchSegment<T>& segment, std::int64_t first,
+                              std::int64_t part) {
+        T* const h = tile + (first - row) * channels;
+        if (segment.bottleneck > 0) patch(segment, first, part, h);
+        const NormWeights<T> norm(args, segment);
+        for (std::int64_t i = 0; i < part; ++i) {
+          const std::int64_t at_row = first + i;
+          const T* residual = nullptr;
+          if (args.residual) {
+            const std::int64_t at = args.residual_at.as<std::int32_t>()[at_row % steps];
+            residual = args.residual.as<T>() + (at_row / steps * residual_steps + at) * channels;
+          }
+          normalize_row<T>(
+              norm, args.epsilon, channels, h + i * channels,
+              {residual, row_of<T>(args.y, at_row, channels),
+               row_of<T>(args.normalized, at_row, channels), row_of<T>(args.inv_std, at_row, 1)});
         }
-        normalize_row<T>(
-            args, channels, h + i * channels,
-            {residual, row_of<T>(args.y, row + i, channels),
-             row_of<T>(args.normalized, row + i, channels), row_of<T>(args.inv_std, row + i, 1)});
-      }
+      };
+      plan.segments.for_parts(row, count, steps, finish);
     }
   });
 }
@@ -126,7 +141,7 @@ struct BackwardPlan {
       own = scratch.take<T>(rows.rows * channels);
     if (!args.dx) return;
     weights_t = {scratch.take<T>(packed_size<T>(taps * channels, channels)), true};
-    zeros = scratch.take<T>(std::max(channels, rows.patch.bottleneck));
+    zeros = scratch.take<T>(std::max(channels, rows.segments.bottleneck()));
     read_by = scratch.take<std::int32_t>(args.dx.shape[1] * taps);
     own_of = scratch.take<std::int32_t>(args.dx.shape[1]);
   }
@@ -140,34 +155,40 @@ void input_gradient(const ConvNormAtStepsBackward& args, const BackwardPlan<T>& 
   const std::int64_t rows = args.dx.shape[0] * steps;
   pack_taps(args.w.as<T>(), conv_extents(args.dx.shape, args.w.shape, 1, Padding::causal), true,
             plan.weights_t.storage());
-  std::fill_n(plan.zeros, std::max(channels, plan.rows.patch.bottleneck), T(0));
+  std::fill_n(plan.zeros, std::max(channels, plan.rows.segments.bottleneck()), T(0));
   invert(args.taps_at, taps, steps, plan.read_by);
   if (args.insertion == Insertion::parallel) invert(args.own_at, 1, steps, plan.own_of);
-  parallel_for(rows, product_rows_per_task(rows, taps * channels * channels),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t row = begin; row < end; row += tile_rows) {
-                   const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
-                   T* const dx = args.dx.as<T>() + row * channels;
-                   std::int64_t first[extent(tile_rows)];  // first output row of each sequence
-                   std::int64_t step[extent(tile_rows)];
-                   for (std::int64_t i = 0; i < count; ++i) {
-                     first[i] = (row + i) / steps * chosen;
-                     step[i] = (row + i) % steps;
-                   }
-                   taps_tile(taps, channels, plan.weights_t, channels, count, dx, channels,
-                             Start<T>::zero(), [&](std::int64_t tap, std::int64_t i) {
-                               const std::int64_t at = plan.read_by[step[i] * taps + tap];
-                               return at < 0 ? plan.zeros
-                                             : plan.rows.dz + (first[i] + at) * channels;
-                             });
-                   if (args.insertion != Insertion::parallel) continue;
-                   const auto output_row = [&](std::int64_t i) {
-                     const std::int64_t at = plan.own_of[step[i]];
-                     return at < 0 ? at : first[i] + at;
-                   };
-                   plan.rows.pass_patch(count, plan.zeros, output_row, dx);
-                 }
-               });
+  const std::int64_t step = product_rows_per_task(rows, taps * channels * channels);
+  parallel_tasks((rows + step - 1) / step, [&](std::int64_t task, int worker) {
+    PatchCursor<T> cursor(plan.rows.patch, worker);
+    const std::int64_t end = std::min(rows, (task + 1) * step);
+    for (std::int64_t row = task * step; row < end; row += tile_rows) {
+      const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
+      T* const dx = args.dx.as<T>() + row * channels;
+      std::int64_t first_of[extent(tile_rows)];  // first output row of each sequence
+      std::int64_t step_of[extent(tile_rows)];
+      for (std::int64_t i = 0; i < count; ++i) {
+        first_of[i] = (row + i) / steps * chosen;
+        step_of[i] = (row + i) % steps;
+      }
+      taps_tile(taps, channels, plan.weights_t, channels, count, dx, channels, Start<T>::zero(),
+                [&](std::int64_t tap, std::int64_t i) {
+                  const std::int64_t at = plan.read_by[step_of[i] * taps + tap];
+                  return at < 0 ? plan.zeros : plan.rows.dz + (first_of[i] + at) * channels;
+                });
+      if (args.insertion != Insertion::parallel) continue;
+      const auto pass = [&](const PatchSegment<T>& segment, std::int64_t first, std::int64_t part) {
+        if (segment.bottleneck == 0) return;
+        const auto output_row = [&](std::int64_t i) {
+          const std::int64_t at = plan.own_of[step_of[first - row + i]];
+          return at < 0 ? at : first_of[first - row + i] + at;
+        };
+        plan.rows.pass_patch(cursor.at(segment), segment, part, plan.zeros, output_row,
+                             dx + (first - row) * channels);
+      };
+      plan.rows.segments.for_parts(row, count, steps, pass);
+    }
+  });
 }
 
 /// to [count, width] = columns [column, column + width) of the rows of x that column `table_column`
@@ -236,7 +257,7 @@ void residual_gradient(const ConvNormAtStepsBackward& args) {
 
 template <class T>
 void backward(const ConvNormAtStepsBackward& args, Scratch& scratch) {
-  const BackwardPlan<T> plan(args, scratch);
+  BackwardPlan<T> plan(args, scratch);
   if (scratch.is_counting()) return;
   if (args.dresidual) residual_gradient<T>(args);
   if (!args.normalized) return;  // only the residual was recorded

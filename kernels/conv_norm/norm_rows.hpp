@@ -6,6 +6,7 @@
 
 #include "kernels/layer_norm/normalize.hpp"
 #include "kernels/patch/patch_tile.hpp"
+#include "kernels/patch/patch_weight_gradient.hpp"
 #include "refrain/kernels/conv_norm.hpp"
 
 namespace refrain::kernels::cpu {
@@ -19,12 +20,28 @@ struct RowEnds {
   T* inv_std;
 };
 
+/// The scale and shift of a normalization.
+template <class T>
+struct NormWeights {
+  const T* gamma;
+  const T* beta;
+
+  /// Those of a segment: of its row in a bank, or the only ones.
+  template <class Args>
+  NormWeights(const Args& args, const PatchSegment<T>& segment)
+      : gamma(args.gamma.template as<T>()), beta(args.beta.template as<T>()) {
+    if (args.gamma.shape.rank() == 2) gamma += segment.row * args.gamma.shape[1];
+    if (args.beta.shape.rank() == 2) beta += segment.row * args.beta.shape[1];
+  }
+};
+
 /// relu(gamma * normalized + beta) (+ residual) of one row h.
-template <class T, class Args>
-void normalize_row(const Args& args, std::int64_t channels, const T* h, const RowEnds<T>& ends) {
-  const RowMoments<T> moments(h, channels, static_cast<T>(args.epsilon));
-  const T* const gamma = args.gamma.template as<T>();
-  const T* const beta = args.beta.template as<T>();
+template <class T>
+void normalize_row(const NormWeights<T>& weights, double epsilon, std::int64_t channels, const T* h,
+                   const RowEnds<T>& ends) {
+  const RowMoments<T> moments(h, channels, static_cast<T>(epsilon));
+  const T* const gamma = weights.gamma;
+  const T* const beta = weights.beta;
   for_lanes<T>(channels, [&]<class L>(L, std::int64_t c) {
     const typename L::Vector n = moments.normalized(L::load(h + c));
     if (ends.normalized != nullptr) L::store(ends.normalized + c, n);
@@ -60,10 +77,10 @@ struct ConvNormNeeds {
 /// dh = inv_std * (g - mean(g) - normalized * mean(g * normalized)), g = gamma * dy where the ReLU
 /// was open; adds to dgamma, dbeta.
 template <class T, class Args>
-void normalize_row_backward(const Args& args, std::int64_t row, std::int64_t channels, T* dh,
-                            T* dgamma, T* dbeta) {
-  const T* const gamma = args.gamma.template as<T>();
-  const T* const beta = args.beta.template as<T>();
+void normalize_row_backward(const Args& args, const NormWeights<T>& weights, std::int64_t row,
+                            std::int64_t channels, T* dh, T* dgamma, T* dbeta) {
+  const T* const gamma = weights.gamma;
+  const T* const beta = weights.beta;
   const T* const n = args.normalized.template as<T>() + row * channels;
   const T* const dy = args.dy.template as<T>() + row * channels;
   const auto first = [&]<class L>(L, std::int64_t c) {
@@ -89,61 +106,69 @@ void normalize_row_backward(const Args& args, std::int64_t row, std::int64_t cha
 template <class T, class Args>
 struct ConvNormRowsBackward {
   std::int64_t rows, channels;
+  std::int64_t rows_per_sequence;
+  PatchSegments<T> segments;
+  SegmentBlocks<T> blocks;
   T* dh;  ///< [rows,C] gradient before the normalization
   /// [rows,C] gradient at the convolution's output; equal to dh unless there is a serial patch
   T* dz = nullptr;
-  T* dm = nullptr;            ///< [rows,D]
+  T* dm = nullptr;            ///< [rows,D] in the layout of bottleneck_row()
   T* norm_partial = nullptr;  ///< [blocks, 2C]: dgamma, dbeta
   T* bias_partial = nullptr;
-  PatchPanels<T> patch;
+  PatchWeights<T> patch;
   std::optional<PatchWeightGradient<T>> weights;
 
   ConvNormRowsBackward(const Args& args, const ConvNormNeeds& needs, Scratch& scratch)
       : rows(args.dy.shape.rows()),
         channels(args.dy.shape[2]),
+        rows_per_sequence(args.dy.shape[1]),
+        segments(args.patch, args.dy.shape[0], scratch),
+        blocks(segments, rows_per_sequence, sum_block, scratch),
         dh(scratch.take<T>(rows * channels)) {
     const bool between = needs.patch && args.insertion == Insertion::serial && needs.below;
     dz = between ? scratch.take<T>(rows * channels) : dh;
-    if (args.dgamma || args.dbeta) norm_partial = scratch.take<T>(sum_blocks(rows) * 2 * channels);
+    if (args.dgamma || args.dbeta) norm_partial = scratch.take<T>(blocks.count() * 2 * channels);
     if (args.dbias) bias_partial = scratch.take<T>(sum_blocks(rows) * channels);
     if (needs.patch) {
-      patch = PatchPanels<T>(args.patch, true, rows, scratch);
-      if (needs.dm) dm = scratch.take<T>(rows * patch.bottleneck);
+      patch = PatchWeights<T>(segments, PatchPass::backward, rows, scratch);
+      if (needs.dm) dm = scratch.take<T>(rows * segments.bottleneck());
     }
-    if (needs.weights) weights.emplace(args.dpatch, rows, channels, patch.bottleneck, scratch);
+    if (needs.weights) weights.emplace(args.dpatch, segments, rows_per_sequence, scratch);
   }
 
-  void run(const Args& args) const {
-    if (args.insertion != Insertion::none) patch.fill(args.patch);
-    const std::int64_t width = patch.bottleneck;
+  void run(const Args& args) {
+    segments.fill();
+    blocks.fill();
+    if (args.insertion != Insertion::none) patch.fill(segments);
     const T* const m = args.bottleneck.template as<T>();
-    parallel_tasks(sum_blocks(rows), [&](std::int64_t block, int) {
+    parallel_tasks(blocks.count(), [&](std::int64_t block, int worker) {
       T* const dgamma = norm_partial == nullptr ? nullptr : norm_partial + block * 2 * channels;
       T* const dbeta = dgamma == nullptr ? nullptr : dgamma + channels;
       if (dgamma != nullptr) std::fill_n(dgamma, 2 * channels, T(0));
-      const std::int64_t end = std::min(rows, (block + 1) * sum_block);
-      for (std::int64_t row = block * sum_block; row < end; row += tile_rows) {
+      const auto [index, begin, end] = blocks[block];
+      const PatchSegment<T>& segment = segments[index];
+      const NormWeights<T> norm(args, segment);
+      const bool patched = dm != nullptr && segment.bottleneck > 0;
+      const PatchPanels<T> panels = patched ? patch.of(segment, worker) : PatchPanels<T>();
+      for (std::int64_t row = begin; row < end; row += tile_rows) {
         const std::int64_t count = std::min<std::int64_t>(tile_rows, end - row);
         T* const dh_tile = dh + row * channels;
         for (std::int64_t i = 0; i < count; ++i) {
-          normalize_row_backward<T>(args, row + i, channels, dh_tile + i * channels, dgamma, dbeta);
+          normalize_row_backward<T>(args, norm, row + i, channels, dh_tile + i * channels, dgamma,
+                                    dbeta);
         }
-        if (dm == nullptr) continue;
         T* dz_tile = nullptr;
         if (dz != dh) {
           dz_tile = dz + row * channels;
           std::copy_n(dh_tile, count * channels, dz_tile);
         }
-        patch_tile_backward(patch, dh_tile, channels, m + row * width, count, dm + row * width,
-                            dz_tile, channels);
+        if (!patched) continue;
+        patch_tile_backward(panels, dh_tile, channels, inner_row(m, segment, row), count,
+                            inner_row(dm, segment, row), dz_tile, channels);
       }
     });
-    if (args.dgamma)
-      sum_partials(norm_partial, sum_blocks(rows), 2 * channels, channels,
-                   args.dgamma.template as<T>());
-    if (args.dbeta)
-      sum_partials(norm_partial + channels, sum_blocks(rows), 2 * channels, channels,
-                   args.dbeta.template as<T>());
+    sum_norm(args.dgamma, norm_partial);
+    sum_norm(args.dbeta, norm_partial == nullptr ? nullptr : norm_partial + channels);
     if (args.dbias) sum_rows_blocked(dz, rows, channels, bias_partial, args.dbias.template as<T>());
   }
 
@@ -152,19 +177,43 @@ struct ConvNormRowsBackward {
     if (weights) weights->run(input, args.bottleneck.template as<T>(), dm, dh);
   }
 
-  /// Adds the part of a parallel patch to `count` rows of dx: row i += dh + dm down^T of the output
-  /// row row_of(i); no change for negative row_of(i). `zeros`: at least D elements.
+  /// Adds the part of a parallel patch to `count` rows of dx from row `first` on, all of one
+  /// segment: row i += dh + dm down^T of the output row row_of(i); no change for negative
+  /// row_of(i). `zeros`: at least D elements.
   template <class RowOf>
-  void pass_patch(std::int64_t count, const T* zeros, const RowOf& row_of, T* dx) const {
-    const std::int64_t width = patch.bottleneck;
+  void pass_patch(const PatchPanels<T>& panels, const PatchSegment<T>& segment, std::int64_t count,
+                  const T* zeros, const RowOf& row_of, T* dx) const {
     const T* from[extent(tile_rows)];
     for (std::int64_t i = 0; i < tile_rows; ++i) {
       const std::int64_t row = i < count ? row_of(i) : -1;
-      from[i] = row < 0 ? zeros : dm + row * width;
+      from[i] = row < 0 ? zeros : inner_row(dm, segment, row);
       if (row >= 0) add_row(dx + i * channels, dh + row * channels, channels);
     }
-    rows_product<T>(from, 1, width, patch.down_t.group(0, width, channels), channels, count, dx,
+    const std::int64_t width = segment.bottleneck;
+    rows_product<T>(from, 1, width, panels.down_t.group(0, width, channels), channels, count, dx,
                     channels, Start<T>::rows(dx, channels));
+  }
+
+ private:
+  template <class Element>
+  Element* inner_row(Element* tensor, const PatchSegment<T>& segment, std::int64_t row) const {
+    return bottleneck_row(tensor, segment, segments.bottleneck(), rows_per_sequence, row);
+  }
+
+  /// The gradient [C], or of a bank a row for each segment with a patch, from the sums of blocks.
+  void sum_norm(const MutableView& wanted, const T* partial) const {
+    if (!wanted) return;
+    T* const out = wanted.as<T>();
+    if (wanted.shape.rank() == 1) {
+      sum_partials(partial, blocks.count(), 2 * channels, channels, out);
+      return;
+    }
+    for (std::int64_t i = 0; i < segments.count(); ++i) {
+      if (segments[i].gradient < 0) continue;
+      const std::int64_t first = blocks.first(i);
+      sum_partials(partial + first * 2 * channels, blocks.first(i + 1) - first, 2 * channels,
+                   channels, out + segments[i].gradient * channels);
+    }
   }
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 /// The patch on a tile of rows, for the patch kernel and the fused residual block.
 
+#include "kernels/patch/patch_segments.hpp"
 #include "kernels/scratch.hpp"
 #include "kernels/tiling/gemm.hpp"
 #include "kernels/tiling/row_sums.hpp"
@@ -19,37 +20,102 @@ struct PatchPanels {
   WeightPanels<T> up_t{};    ///< for dy up^T
   const T* down_bias = nullptr;
   const T* up_bias = nullptr;
+};
 
-  PatchPanels() = default;
+/// The pass whose products read the weights of a patch: forward as they are, backward transposed.
+enum class PatchPass : std::uint8_t { forward, backward };
 
-  /// Reserves memory for the packed forward (or transposed, backward) weights, if `rows` rows
-  /// justify packing.
-  PatchPanels(const PatchViews& patch, bool backward, std::int64_t rows, Scratch& scratch)
-      : channels(patch.down.shape[0]),
-        bottleneck(patch.down.shape[1]),
-        down_bias(patch.down_bias.as<T>()),
-        up_bias(patch.up_bias.as<T>()) {
-    if (backward) {
-      up_t = {scratch.take<T>(packed_size<T>(channels, bottleneck)), true};
-      down_t = {scratch.take<T>(packed_size<T>(bottleneck, channels)), true};
-    } else {
-      down = WeightPanels<T>::plan(patch.down.as<T>(), channels, bottleneck, rows, scratch);
-      up = WeightPanels<T>::plan(patch.up.as<T>(), bottleneck, channels, rows, scratch);
+/// The panels of the patches of a batch. One patch is packed once for all workers. Of a bank, a
+/// worker packs a patch when it comes to its rows, which then find it in the first-level cache.
+template <class T>
+class PatchWeights {
+ public:
+  PatchWeights() = default;
+
+  /// `rows`: rows of the batch.
+  PatchWeights(const PatchSegments<T>& segments, PatchPass pass, std::int64_t rows,
+               Scratch& scratch)
+      : is_bank_(segments.is_bank()),
+        pass_(pass),
+        channels_(segments.channels()),
+        widest_(segments.bottleneck()),
+        in_place_(pass == PatchPass::forward && (is_bank_ || rows <= max_unpacked_rows)),
+        piece_(packed_size<T>(channels_, widest_)) {
+    const std::int64_t copies = is_bank_ ? threads() : 1;
+    size_ = piece_ + packed_size<T>(widest_, channels_);
+    if (!in_place_ || is_bank_ || !Panels<T>::fits_row_major(widest_) ||
+        !Panels<T>::fits_row_major(channels_)) {
+      storage_ = scratch.take<T>(copies * size_);
     }
   }
 
-  std::int64_t multiply_adds() const { return 2 * channels * bottleneck; }
-
-  void fill(const PatchViews& patch) const {
-    const T* const w_down = patch.down.as<T>();
-    const T* const w_up = patch.up.as<T>();
-    if (down.packed)
-      pack<T>(w_down, bottleneck, 1, channels, bottleneck, 0, channels, down.storage());
-    if (up.packed) pack<T>(w_up, channels, 1, bottleneck, channels, 0, bottleneck, up.storage());
-    if (up_t.packed) pack<T>(w_up, 1, channels, channels, bottleneck, 0, channels, up_t.storage());
-    if (down_t.packed)
-      pack<T>(w_down, 1, bottleneck, bottleneck, channels, 0, bottleneck, down_t.storage());
+  /// Packs the patch of a batch without a bank.
+  void fill(const PatchSegments<T>& segments) {
+    if (!is_bank_ && segments.bottleneck() > 0) single_ = panels(segments[0], storage_);
   }
+
+  std::int64_t multiply_adds() const { return 2 * channels_ * widest_; }
+
+  /// The panels of a segment, which are valid until the worker asks for another segment's.
+  PatchPanels<T> of(const PatchSegment<T>& segment, int worker) const {
+    return is_bank_ ? panels(segment, storage_ + worker * size_) : single_;
+  }
+
+ private:
+  PatchPanels<T> panels(const PatchSegment<T>& segment, T* storage) const {
+    const std::int64_t width = segment.bottleneck;
+    PatchPanels<T> made{.channels = channels_,
+                        .bottleneck = width,
+                        .down_bias = segment.down_bias,
+                        .up_bias = segment.up_bias};
+    T* const second = storage == nullptr ? nullptr : storage + piece_;
+    if (pass_ == PatchPass::backward) {
+      pack<T>(segment.up, 1, channels_, channels_, width, 0, channels_, storage);
+      pack<T>(segment.down, 1, width, width, channels_, 0, width, second);
+      made.up_t = {storage, true};
+      made.down_t = {second, true};
+      return made;
+    }
+    const bool down_in_place = in_place_ && Panels<T>::fits_row_major(width);
+    const bool up_in_place = in_place_ && Panels<T>::fits_row_major(channels_);
+    if (!down_in_place) pack<T>(segment.down, width, 1, channels_, width, 0, channels_, storage);
+    if (!up_in_place) pack<T>(segment.up, channels_, 1, width, channels_, 0, width, second);
+    made.down = {down_in_place ? segment.down : storage, !down_in_place};
+    made.up = {up_in_place ? segment.up : second, !up_in_place};
+    return made;
+  }
+
+  bool is_bank_ = false;
+  PatchPass pass_ = PatchPass::forward;
+  std::int64_t channels_ = 0;
+  std::int64_t widest_ = 0;
+  bool in_place_ = false;
+  std::int64_t piece_ = 0;  ///< elements of the first packed matrix
+  std::int64_t size_ = 0;   ///< elements of both
+  T* storage_ = nullptr;
+  PatchPanels<T> single_{};
+};
+
+/// The panels of one worker's segments: packs those of a bank once while the rows stay in one
+/// segment.
+template <class T>
+class PatchCursor {
+ public:
+  PatchCursor(const PatchWeights<T>& weights, int worker) : weights_(weights), worker_(worker) {}
+
+  const PatchPanels<T>& at(const PatchSegment<T>& segment) {
+    if (segment_ != &segment) {
+      panels_ = weights_.of(segment, worker_);
+      segment_ = &segment;
+    }
+    return panels_;
+  }
+
+ private:
+  const PatchWeights<T>& weights_;
+  int worker_;
+  const PatchSegment<T>* segment_ = nullptr;
+  PatchPanels<T> panels_{};
 };
 
 /// out [count, columns] = start + a [count, depth] B for a tile whose rows are `a_stride` apart.
@@ -97,75 +163,5 @@ void patch_tile_backward(const PatchPanels<T>& patch, const T* dy, std::int64_t 
     dense_tile(dm, width, width, patch.down_t, patch.channels, count, dx, dx_stride,
                Start<T>::rows(dx, dx_stride));
 }
-
-/// Weight gradients of a patch from its input x [rows,C], m [rows,D] (before the GELU), dm [rows,D]
-/// and dy [rows,C]. The rows are divided into blocks of fixed length whose sums are added in order.
-template <class T>
-class PatchWeightGradient {
- public:
-  static constexpr std::int64_t block = 1024;
-
-  PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels,
-                      std::int64_t bottleneck, Scratch& scratch)
-      : wanted_(wanted),
-        rows_(rows),
-        channels_(channels),
-        bottleneck_(bottleneck),
-        blocks_((rows + block - 1) / block) {
-    const std::int64_t weights = blocks_ * channels * bottleneck;
-    if (wanted.down) down_ = scratch.take<T>(weights);
-    if (wanted.up) up_ = scratch.take<T>(weights);
-    if (wanted.up) activated_ = scratch.take<T>(rows * bottleneck);
-    if (wanted.down_bias || wanted.up_bias)
-      partial_ = scratch.take<T>(sum_blocks(rows) * std::max(channels, bottleneck));
-  }
-
-  void run(const T* x, const T* m, const T* dm, const T* dy) const {
-    const std::int64_t size = channels_ * bottleneck_;
-    parallel_tasks(blocks_, [&](std::int64_t task, int) {
-      const std::int64_t begin = task * block;
-      const std::int64_t count = std::min(block, rows_ - begin);
-      if (down_ != nullptr) {  // transposed, [D,C], so that vectors run along the long axis
-        T* const sums = down_ + task * size;
-        std::fill_n(sums, size, T(0));
-        sum_of_outer<T>(dm + begin * bottleneck_, bottleneck_, x + begin * channels_, channels_,
-                        count, sums, channels_, bottleneck_, channels_);
-      }
-      if (up_ != nullptr) {
-        T* const active = activated_ + begin * bottleneck_;
-        for_lanes<T>(count * bottleneck_, [&]<class L>(L, std::int64_t i) {
-          L::store(active + i, gelu<T>(L::load(m + begin * bottleneck_ + i)));
-        });
-        T* const sums = up_ + task * size;
-        std::fill_n(sums, size, T(0));
-        sum_of_outer<T>(active, bottleneck_, dy + begin * channels_, channels_, count, sums,
-                        channels_, bottleneck_, channels_);
-      }
-    });
-    if (up_ != nullptr) sum_partials(up_, blocks_, size, size, wanted_.up.as<T>());
-    if (down_ != nullptr) {
-      T* const out = wanted_.down.as<T>();
-      for (std::int64_t c = 0; c < channels_; ++c) {
-        for (std::int64_t d = 0; d < bottleneck_; ++d) {
-          T sum = 0;
-          for (std::int64_t task = 0; task < blocks_; ++task)
-            sum += down_[task * size + d * channels_ + c];
-          out[c * bottleneck_ + d] = sum;
-        }
-      }
-    }
-    if (wanted_.down_bias)
-      sum_rows_blocked(dm, rows_, bottleneck_, partial_, wanted_.down_bias.as<T>());
-    if (wanted_.up_bias) sum_rows_blocked(dy, rows_, channels_, partial_, wanted_.up_bias.as<T>());
-  }
-
- private:
-  PatchGradients wanted_;
-  std::int64_t rows_, channels_, bottleneck_, blocks_;
-  T* down_ = nullptr;
-  T* up_ = nullptr;
-  T* activated_ = nullptr;
-  T* partial_ = nullptr;
-};
 
 }  // namespace refrain::kernels::cpu

@@ -21,14 +21,16 @@ enum class Insertion : std::uint8_t { none, serial, parallel };
 ///   normalized = (h - mean(h)) * inv_std,   inv_std = 1 / sqrt(var(h) + epsilon)
 ///
 /// Mean and (biased) variance are over the channels of one row. ConvNormBackward reads the saved
-/// tensors; an output that no backward pass reads may be empty.
+/// tensors; an output that no backward pass reads may be empty. With a bank of patches
+/// (PatchViews::bank_rows) each sequence has its own patch, or none, and gamma and beta may be
+/// banks [K,C], of which row 0 is read like the others.
 struct ConvNormForward {
   static constexpr const char* name = "conv_norm_forward";
   View x{};         ///< [B,T,C]
   View w{};         ///< [K,C,C]
   View bias{};      ///< [C]
-  View gamma{};     ///< [C]
-  View beta{};      ///< [C]
+  View gamma{};     ///< [C]; or [K,C] with a bank of patches
+  View beta{};      ///< like gamma
   View residual{};  ///< [B,T,C], or empty
   PatchViews patch{};
   MutableView y{};           ///< [B,T,C]
@@ -36,7 +38,8 @@ struct ConvNormForward {
   MutableView inv_std{};     ///< [B,T] saved
   /// [B,T,C] saved: the convolution's output (serial patch with trainable weights)
   MutableView conv{};
-  MutableView bottleneck{};  ///< [B,T,D] saved: x down + down_bias before the GELU
+  /// [B,T,D] saved: x down + down_bias before the GELU, as by PatchForward
+  MutableView bottleneck{};
   double epsilon = 1e-8;
   std::int64_t dilation = 1;
   Padding padding = Padding::causal;
@@ -58,8 +61,8 @@ struct ConvNormAtSteps {
   View x{};         ///< [B,T,C]
   View w{};         ///< [K,C,C]
   View bias{};      ///< [C]
-  View gamma{};     ///< [C]
-  View beta{};      ///< [C]
+  View gamma{};     ///< [C]; or [K,C] with a bank of patches
+  View beta{};      ///< like gamma
   View residual{};  ///< [B,R,C], or empty
   View taps_at{};   ///< [S,K] i32, in [-1,T)
   /// [S] i32, in [0,T): the row of the selected time step in x, for a parallel patch; or empty
@@ -78,7 +81,8 @@ struct ConvNormAtSteps {
 };
 
 /// Gradients of ConvNormForward; the residual's gradient is dy itself. An empty output is not
-/// computed, and inputs needed only for empty outputs are not read.
+/// computed, and inputs needed only for empty outputs are not read. The gradients of a bank are
+/// those of PatchGradients, dgamma and dbeta of banks too.
 struct ConvNormBackward {
   static constexpr const char* name = "conv_norm_backward";
   View x{};  ///< needed for dw, and for a parallel patch's dpatch.down

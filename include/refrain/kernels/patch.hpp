@@ -5,14 +5,25 @@
 
 namespace refrain::kernels {
 
-/// Weights of one patch: patch(x) = x + gelu(x down + down_bias) up + up_bias.
+/// Weights of one patch, or of a bank of K patches, one for each sequence of a batch:
+///
+///   patch(x) = x + gelu(x down + down_bias) up + up_bias
+///
+/// Rows of a batch with the same row of the bank lie side by side. A row of `bank_rows` that is 0
+/// stands for no patch: the row 0 of the bank is not read.
 struct PatchViews {
-  View down{};       ///< [C,D]
-  View down_bias{};  ///< [D]
-  View up{};         ///< [D,C]
-  View up_bias{};    ///< [C]
+  View down{};       ///< [C,D]; in a bank [K,C,D]
+  View down_bias{};  ///< [D]; [K,D]
+  View up{};         ///< [D,C]; [K,D,C]
+  View up_bias{};    ///< [C]; [K,C]
+  View bank_rows{};  ///< [B] i32 in [0,K), ascending: the patch of each sequence; empty: one patch
+  /// [K] i32 in [1,D]: the bottleneck D_k of each patch; empty: D. A row of the bank begins with the
+  /// elements of its patch, a matrix [C,D_k] or [D_k,C] or a vector; the others are not read, and
+  /// their gradients are zero.
+  View widths{};
 };
 
+/// Of a bank, the gradients [G,...] of the G rows in `bank_rows` that are not 0, ascending.
 struct PatchGradients {
   MutableView down{};
   MutableView down_bias{};
@@ -20,13 +31,16 @@ struct PatchGradients {
   MutableView up_bias{};
 };
 
-/// y = x + gelu(x down + down_bias) up + up_bias;  x, y [rows,C].  GELU in the tanh form.
+/// y = patch(x), with GELU in the tanh form; x, y [rows,C]. With a bank, a sequence has rows / B
+/// rows.
 struct PatchForward {
   static constexpr const char* name = "patch_forward";
   View x{};
   PatchViews patch{};
   MutableView y{};
-  MutableView bottleneck{};  ///< [rows,D] saved before the GELU, or empty
+  /// [rows,D] saved before the GELU, or empty. The rows of a patch of a bank follow each other
+  /// without gaps: with fewer than D columns they fill the first part of their memory.
+  MutableView bottleneck{};
 
   Device device() const noexcept { return x.device; }
 };

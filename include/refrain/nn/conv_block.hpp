@@ -15,13 +15,48 @@
 
 namespace refrain {
 
+/// A patch of a block: that of one task, or those of a bank, one for each sequence of a batch. Does
+/// not own it.
+class PatchSource {
+ public:
+  PatchSource() = default;
+  PatchSource(const Patch* patch) : patch_(patch) {}  // NOLINT(google-explicit-constructor)
+  /// `rows`: i32 [B], the row of each sequence.
+  PatchSource(const PatchBank& bank, Tensor rows) : bank_(&bank), rows_(std::move(rows)) {}
+
+  bool defined() const noexcept { return patch_ != nullptr || bank_ != nullptr; }
+  PatchParameters weights() const {
+    if (bank_ != nullptr) return bank_->weights(rows_);
+    return patch_ != nullptr ? patch_->weights() : PatchParameters();
+  }
+
+ private:
+  const Patch* patch_ = nullptr;
+  const PatchBank* bank_ = nullptr;
+  Tensor rows_;
+};
+
+/// Scale and shift of a normalization: of one task, [C], or of a bank, [K,C]. Does not own them.
+struct NormSource {
+  const Parameter* gamma = nullptr;
+  const Parameter* beta = nullptr;
+
+  NormSource() = default;
+  NormSource(const LayerNorm* norm)  // NOLINT(google-explicit-constructor)
+      : gamma(norm == nullptr ? nullptr : &norm->gamma()),
+        beta(norm == nullptr ? nullptr : &norm->beta()) {}
+  NormSource(const ParameterBank& gammas, const ParameterBank& betas)
+      : gamma(&gammas.table()), beta(&betas.table()) {}
+};
+
 /// The patches of one residual block, and a task's own second normalization. The set does not own
-/// its members; a default-constructed set leaves the block unpatched.
+/// its members; a default-constructed set leaves the block unpatched. Members that are banks have
+/// the same rows.
 struct BlockPatches {
-  const Patch* first = nullptr;   ///< at the first convolution; null: no patch
-  const Patch* second = nullptr;  ///< at the second convolution; null: no patch
+  PatchSource first{};   ///< at the first convolution; null: no patch
+  PatchSource second{};  ///< at the second convolution; null: no patch
   Insertion insertion = Insertion::none;
-  const LayerNorm* norm2 = nullptr;  ///< replaces the block's norm2; null: the block's norm2
+  NormSource norm2{};  ///< replaces scale and shift of the block's norm2; null: those of the block
 };
 
 /// NextItNet's residual block, with slots for PeterRec's patches.
@@ -64,8 +99,9 @@ class ConvBlock final : public Module {
   /// The block with dropout on its residual branch: y = x + dropout(half2(h)). The skip connection
   /// passes x on without dropout.
   Variable with_dropout(const Variable& x, Dropout& dropout) const {
-    const Half half1{conv1_, norm1_, nullptr, Insertion::none};
-    const Half half2{conv2_, norm2_, nullptr, Insertion::none};
+    const BlockPatches none;
+    const Half half1{conv1_, norm1_, none.norm2, none.first, Insertion::none};
+    const Half half2{conv2_, norm2_, none.norm2, none.second, Insertion::none};
     return x + dropout(half2(half1(x, {}), {}));
   }
 
@@ -179,26 +215,30 @@ class ConvBlock final : public Module {
   struct Half {
     const CausalConv& conv;
     const LayerNorm& norm;
-    const Patch* patch;
+    const NormSource& replaced;  ///< scale and shift in place of the norm's
+    const PatchSource& patch;
     Insertion insertion;
 
     Variable operator()(const Variable& x, const Variable& residual) const {
-      return conv_norm(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                       weights(), options());
+      return conv_norm(x, conv.weight(), conv.bias(), gamma(), beta(), residual, patch.weights(),
+                       options());
     }
     /// At the time steps whose rows `taps` lists.
     Variable operator()(const Variable& x, const Variable& residual, const ConvTaps& taps) const {
-      return conv_norm_at_steps(x, conv.weight(), conv.bias(), norm.gamma(), norm.beta(), residual,
-                                weights(), taps, options());
+      return conv_norm_at_steps(x, conv.weight(), conv.bias(), gamma(), beta(), residual,
+                                patch.weights(), taps, options());
     }
 
-    PatchParameters weights() const {
-      return patch != nullptr ? patch->weights() : PatchParameters();
+    const Parameter& gamma() const {
+      return replaced.gamma != nullptr ? *replaced.gamma : norm.gamma();
+    }
+    const Parameter& beta() const {
+      return replaced.beta != nullptr ? *replaced.beta : norm.beta();
     }
     ConvNormOptions options() const {
       return {.dilation = conv.options().dilation,
               .padding = conv.options().padding,
-              .insertion = patch != nullptr ? insertion : Insertion::none,
+              .insertion = patch.defined() ? insertion : Insertion::none,
               .epsilon = norm.epsilon()};
     }
   };
@@ -239,9 +279,9 @@ class ConvBlock final : public Module {
   };
   template <class Walk>
   Values walk(const Walk& walk, const Variable& x, const BlockPatches& patches) const {
-    const Half half1{conv1_, norm1_, patches.first, patches.insertion};
-    const Half half2{conv2_, patches.norm2 != nullptr ? *patches.norm2 : norm2_, patches.second,
-                     patches.insertion};
+    const NormSource own;
+    const Half half1{conv1_, norm1_, own, patches.first, patches.insertion};
+    const Half half2{conv2_, norm2_, patches.norm2, patches.second, patches.insertion};
     Values values;
     values.h = walk.first(half1, x);
     values.y = walk.second(half2, values.h, x);

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <array>
+#include <cstdint>
+
 #include "refrain/nn/initialize.hpp"
+#include "refrain/nn/parameter_bank.hpp"
 #include "refrain/ops/patch.hpp"
 
 namespace refrain {
@@ -68,10 +72,93 @@ class Patch final : public Module {
   }
 
  private:
+  friend class PatchBank;
+
   Parameter down_;
   Parameter down_bias_;
   Parameter up_;
   Parameter up_bias_;
+};
+
+/// The patches of many tasks at one place of a network, for batches whose sequences belong to
+/// different tasks.
+///
+///   y[b] = patch_k(x[b]),  k = rows[b];   y[b] = x[b] for k = 0
+///
+/// x [B,...,C] -> [B,...,C], f32 or f64, on the CPU; rows i32 [B], ascending. A sequence has the
+/// bits that it has with its patch alone. The patches may have different bottlenecks. They are
+/// bound to rows (ParameterBank): their optimizers train them, and pass_gradients() hands them the
+/// gradients of a batch. Throws the errors of apply_patch() and of ParameterBank.
+class PatchBank {
+ public:
+  struct Options {
+    std::int64_t count = 0;       ///< K, rows; row 0 is no patch
+    std::int64_t channels = 0;    ///< C
+    std::int64_t bottleneck = 0;  ///< D of the widest patch
+  };
+
+  explicit PatchBank(Options options, Placement placement = {})
+      : down_(options.count, {options.channels, options.bottleneck}, placement),
+        down_bias_(options.count, {options.bottleneck}, placement),
+        up_(options.count, {options.bottleneck, options.channels}, placement),
+        up_bias_(options.count, {options.channels}, placement),
+        widths_({options.count}, DType::i32) {
+    widths_.fill(static_cast<double>(options.bottleneck));
+  }
+
+  /// Throws ShapeError for a patch of other channels or with a wider bottleneck.
+  void expect_fits(const Patch& patch) const {
+    const Shape& widest = down_.table().shape();
+    const Shape& own = patch.down_.shape();
+    if (own[0] != widest[1] || own[1] > widest[2]) {
+      throw ShapeError(detail::concat("PatchBank: expected a patch of ", widest[1],
+                                      " channels and a bottleneck of at most ", widest[2], ", got ",
+                                      own[0], " and ", own[1]));
+    }
+  }
+
+  /// Binds a patch to a row from 1 on. Throws OptionError for row 0, and the errors of
+  /// expect_fits().
+  void bind(std::int64_t row, Patch& patch) {
+    expect_fits(patch);
+    if (row < 1) throw OptionError(detail::concat("PatchBank: expected a row >= 1, got ", row));
+    down_.bind(row, patch.down_);
+    down_bias_.bind(row, patch.down_bias_);
+    up_.bind(row, patch.up_);
+    up_bias_.bind(row, patch.up_bias_);
+    // Parameters of earlier batches share the widths that they were created with.
+    widths_ = widths_.clone();
+    widths_.span<std::int32_t>()[static_cast<std::size_t>(row)] =
+        static_cast<std::int32_t>(patch.down_.size(1));
+  }
+
+  void release(std::int64_t row) {
+    for (ParameterBank* bank : banks()) bank->release(row);
+  }
+
+  void pass_gradients() {
+    for (ParameterBank* bank : banks()) bank->pass_gradients();
+  }
+
+  Variable operator()(const Variable& x, const Tensor& rows) const {
+    return apply_patch(x, weights(rows));
+  }
+
+  /// The parameters as arguments of a fused operation.
+  PatchParameters weights(const Tensor& rows) const {
+    return {.down = down_.table(),
+            .down_bias = down_bias_.table(),
+            .up = up_.table(),
+            .up_bias = up_bias_.table(),
+            .bank_rows = rows,
+            .widths = widths_};
+  }
+
+ private:
+  std::array<ParameterBank*, 4> banks() { return {&down_, &down_bias_, &up_, &up_bias_}; }
+
+  ParameterBank down_, down_bias_, up_, up_bias_;
+  Tensor widths_;
 };
 
 }  // namespace refrain

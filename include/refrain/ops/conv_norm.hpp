@@ -41,6 +41,16 @@ struct ConvNormInputs {
   const PatchParameters& patch;  ///< undefined parameters with Insertion::none
 };
 
+/// Checks gamma and beta: both [C], or banks [K,C] beside a bank of K patches.
+inline void check_norm(const char* op, const ConvNormInputs& in, std::int64_t channels,
+                       Insertion insertion) {
+  const bool is_bank =
+      insertion != Insertion::none && in.patch.is_bank() && in.gamma.shape().rank() == 2;
+  const Shape shape = is_bank ? Shape({in.patch.down.size(0), channels}) : Shape({channels});
+  check_shape(op, "gamma", in.gamma, shape);
+  check_shape(op, "beta", in.beta, shape);
+}
+
 /// Checks the arguments common to both forms of half a block.
 inline void check_conv_norm(const char* op, const ConvNormInputs& in,
                             const ConvNormOptions& options) {
@@ -52,8 +62,7 @@ inline void check_conv_norm(const char* op, const ConvNormInputs& in,
                                     in.weight.shape()));
   check_shape(op, "weight", in.weight, {in.weight.size(0), channels, channels});
   check_shape(op, "bias", in.bias, {channels});
-  check_shape(op, "gamma", in.gamma, {channels});
-  check_shape(op, "beta", in.beta, {channels});
+  check_norm(op, in, channels, options.insertion);
   check_like(op, in.x, in.weight, in.bias, in.gamma, in.beta, in.residual);
   check_epsilon(op, options.epsilon);
   if (options.insertion != Insertion::none) check_patch(op, in.patch, in.x);
@@ -85,7 +94,7 @@ struct ConvNormSaved {
       input = in.x.value();
     if (down_recorded && insertion == Insertion::serial) conv = empty_like(y);
     if (insertion != Insertion::none && (patch_recorded || below_recorded))
-      bottleneck = empty_like(y, {rows, patch.down.size(1)});
+      bottleneck = empty_like(y, {rows, patch.down.size(-1)});
   }
 };
 
@@ -141,6 +150,11 @@ Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
           dresidual.add(dy);
           if (!saved.recorded) return;
         }
+        const Tensor rows = patch.is_bank() ? used_rows(patch.bank_rows) : Tensor();
+        PatchGradientOutputs dpatch(rows, dy.dtype(), ddown, ddown_bias, dup, dup_bias);
+        const Tensor norm_rows = gamma.rank() == 2 ? rows : Tensor();
+        BankGradient dgamma_rows(dgamma, norm_rows, dy.dtype());
+        BankGradient dbeta_rows(dbeta, norm_rows, dy.dtype());
         Backward args{.x = saved.input,
                       .w = weight,
                       .gamma = gamma,
@@ -154,13 +168,16 @@ Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
                       .dx = dx,
                       .dw = dweight,
                       .dbias = dbias,
-                      .dgamma = dgamma,
-                      .dbeta = dbeta,
-                      .dpatch = {ddown, ddown_bias, dup, dup_bias},
+                      .dgamma = dgamma_rows,
+                      .dbeta = dbeta_rows,
+                      .dpatch = dpatch.views(),
                       .insertion = insertion};
         if constexpr (has_dresidual) args.dresidual = dresidual;
         place_taps(args, taps);
         kernels::run(args);
+        dpatch.finish();
+        dgamma_rows.finish();
+        dbeta_rows.finish();
       });
 }
 
@@ -170,8 +187,11 @@ Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
 /// patch(conv(x)) (serial) or conv(x) + patch(x) (parallel).
 ///
 /// x [B,T,C], weight [K,C,C], bias, gamma, beta [C], residual [B,T,C] or undefined, patch undefined
-/// with Insertion::none -> [B,T,C]. Throws ShapeError, DTypeError, DeviceError, OptionError.
-/// Source: PeterRec, section 3.2; NextItNet, figure 3.
+/// with Insertion::none -> [B,T,C]. With a bank of patches, on the CPU, each sequence has its own
+/// patch or none, and gamma and beta may be banks [K,C]. The gradients of banks are row-sparse,
+/// without row 0. A sequence has the bits that it has with its patch alone. Throws ShapeError,
+/// DTypeError, DeviceError, OptionError, and Unsupported for a bank on a GPU. Source: PeterRec,
+/// section 3.2; NextItNet, figure 3.
 inline Variable conv_norm(const Variable& x, const Variable& weight, const Variable& bias,
                           const Variable& gamma, const Variable& beta, const Variable& residual,
                           const PatchParameters& patch, ConvNormOptions options) {

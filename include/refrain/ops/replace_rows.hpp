@@ -1,9 +1,10 @@
 #pragma once
-/// A trainable row for one id. Dtypes f32, f64; ids i32.
+/// A trainable row for one id, or one of each task. Dtypes f32, f64; ids i32.
 
 #include <limits>
 
 #include "refrain/kernels/replace_rows.hpp"
+#include "refrain/ops/bank_rows.hpp"
 #include "refrain/ops/check.hpp"
 
 namespace refrain {
@@ -30,6 +31,33 @@ inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t 
     kernels::run(
         kernels::ReplaceRowsBackward{.ids = ids, .dy = dy, .dx = dx, .drow = drow, .id = id});
   });
+}
+
+/// y[b,...,:] = bank[rows[b],:] where ids[b,...] == id, else x[b,...,:].
+///
+/// x [B,...,C], ids i32 [B,...], bank [K,C], rows i32 [B], ascending -> [B,...,C], on the CPU. The
+/// gradient of the bank is row-sparse, without row 0. Throws ShapeError, DTypeError, DeviceError,
+/// and Unsupported on a GPU.
+inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t id,
+                             const Variable& bank, const Tensor& rows) {
+  constexpr const char* op = "replace_rows";
+  detail::check_has_rows(op, "x", x);
+  detail::check_rank(op, "bank", bank, 2);
+  detail::check_shape(op, "bank", bank, {bank.size(0), x.size(-1)});
+  detail::check_like(op, x, bank);
+  detail::check_id_per_row(op, "ids", ids, "x", x);
+  detail::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max(), x.device());
+  detail::check_bank_rows(op, "rows", rows, bank.size(0), x);
+  Tensor y = empty_like(x.value());
+  kernels::run(
+      kernels::ReplaceRows{.x = x, .ids = ids, .row = bank, .bank_rows = rows, .y = y, .id = id});
+  return record(op, std::move(y), {x, bank},
+                [ids, id, rows](const Tensor& dy, auto& dx, auto& dbank) {
+                  detail::BankGradient drow(dbank, detail::used_rows(rows), dy.dtype());
+                  kernels::run(kernels::ReplaceRowsBackward{
+                      .ids = ids, .bank_rows = rows, .dy = dy, .dx = dx, .drow = drow, .id = id});
+                  drow.finish();
+                });
 }
 
 }  // namespace refrain
