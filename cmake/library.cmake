@@ -66,6 +66,20 @@ function(refrain_add_mpi)
   refrain_optimize_without_build_type(refrain_mpi)
 endfunction()
 
+# refrain_add_nccl(): defines refrain::nccl, the transport over NCCL, a static library like refrain::mpi.
+function(refrain_add_nccl)
+  add_library(refrain_nccl STATIC src/nccl/functions.cpp src/nccl/ranks.cpp)
+  add_library(refrain::nccl ALIAS refrain_nccl)
+  set_target_properties(refrain_nccl PROPERTIES EXPORT_NAME nccl UNITY_BUILD OFF)
+  target_compile_features(refrain_nccl PUBLIC cxx_std_20)
+  target_include_directories(refrain_nccl PRIVATE "${PROJECT_SOURCE_DIR}")
+  target_link_libraries(refrain_nccl PRIVATE NCCL::NCCL
+    PUBLIC "$<BUILD_INTERFACE:refrain::refrain>" "$<INSTALL_INTERFACE:refrain::refrain>")
+  refrain_hide_symbols(refrain_nccl)
+  refrain_warnings(refrain_nccl)
+  refrain_optimize_without_build_type(refrain_nccl)
+endfunction()
+
 # refrain_install(KINDS...): installs libraries, headers, and the files for CMake and pkg-config.
 function(refrain_install)
   include(CMakePackageConfigHelpers)
@@ -78,6 +92,12 @@ function(refrain_install)
     list(APPEND REFRAIN_COMPONENTS mpi)
     install(TARGETS refrain_mpi EXPORT refrain-mpi)
     install(EXPORT refrain-mpi NAMESPACE refrain:: FILE refrain-mpi.cmake DESTINATION "${config_dir}")
+  endif()
+  if(REFRAIN_NCCL_ENABLED)
+    list(APPEND REFRAIN_COMPONENTS nccl)
+    install(TARGETS refrain_nccl EXPORT refrain-nccl)
+    install(EXPORT refrain-nccl NAMESPACE refrain:: FILE refrain-nccl.cmake DESTINATION "${config_dir}")
+    install(FILES "${PROJECT_SOURCE_DIR}/cmake/FindNCCL.cmake" DESTINATION "${config_dir}")
   endif()
   foreach(kind IN LISTS ARGN)
     # A separate export set for each library, so that a user of the shared library needs no

@@ -100,8 +100,10 @@ GatheredRows gather_rows(Communicator& communicator, const Tensor& ids, const Te
         detail::concat("gather_rows: expected ids of i32 and values of f32 or f64, got ",
                        ids.dtype(), " and ", values.dtype()));
   }
-  if (ids.device() != Device::cpu || values.device() != Device::cpu)
-    throw DeviceError("gather_rows: expected tensors on the CPU; copy them with to(Device::cpu)");
+  if (ids.device() != values.device()) {
+    throw DeviceError(detail::concat("gather_rows: expected ids and values on one device, got ",
+                                     ids.device(), " and ", values.device()));
+  }
   const std::array<std::int64_t, 3> own{ids.size(0), values.size(1),
                                         static_cast<std::int64_t>(values.dtype())};
   const std::vector<std::int64_t> all = gather_values<std::int64_t>(communicator, own);

@@ -42,6 +42,10 @@ NextItemBatches batches_of(std::int64_t length, const Dataset& data, const FitOp
                                          .shuffle = options.shuffle});
 }
 
+bool has_several_ranks(const FitOptions& options) {
+  return options.communicator != nullptr && options.communicator->size() > 1;
+}
+
 bool is_shown(const FitOptions& options) {
   return options.communicator == nullptr || options.communicator->rank() == 0;
 }
@@ -70,21 +74,22 @@ Fitting::Fitting(Module& model, Optimizer& optimizer, std::int64_t length, const
                  .steps_per_epoch = batches_.steps_per_epoch(),
                  .metric = metric_name(options),
                  .style = is_shown(options) ? options.progress : Progress::Style::quiet}),
-      trainer_(model, optimizer,
-               {.epochs = options.epochs,
-                .steps_per_epoch = batches_.steps_per_epoch(),
-                .max_norm = options.max_norm,
-                .slices = options.slices,
-                .communicator = options.communicator,
-                .patience = options.patience,
-                .plateau_margin = options.plateau_margin,
-                .larger_is_better = options.stop_on != StopOn::loss,
-                .schedule = options.schedule,
-                .checkpoint = options.checkpoint,
-                .checkpoint_seconds = options.checkpoint_seconds,
-                .setting = setting_of(length, data, options),
-                .pending_losses = model.device() == Device::cpu ? 0 : 4,
-                .capture_after = 3}) {
+      trainer_(
+          model, optimizer,
+          {.epochs = options.epochs,
+           .steps_per_epoch = batches_.steps_per_epoch(),
+           .max_norm = options.max_norm,
+           .slices = options.slices,
+           .communicator = options.communicator,
+           .patience = options.patience,
+           .plateau_margin = options.plateau_margin,
+           .larger_is_better = options.stop_on != StopOn::loss,
+           .schedule = options.schedule,
+           .checkpoint = options.checkpoint,
+           .checkpoint_seconds = options.checkpoint_seconds,
+           .setting = setting_of(length, data, options),
+           .pending_losses = model.device() == Device::cpu || has_several_ranks(options) ? 0 : 4,
+           .capture_after = 3}) {
   trainer_.on_step([this, user = options.on_step](const StepReport& step) {
     progress_.show(step);
     if (user) user(step);

@@ -27,12 +27,12 @@ void with_type(DType dtype, Function&& function) {
   dtype == DType::f32 ? function(float{}) : function(double{});
 }
 
-/// Joins the tensors [n, ...] of all ranks; `counts`: their n.
+/// Joins the tensors [n, ...] of all ranks, on the device of the own one; `counts`: their n.
 inline Tensor gather_tensors(Communicator& communicator, const Tensor& own,
                              std::span<const std::int64_t> counts) {
   std::int64_t total = 0;
   for (const std::int64_t count : counts) total += count;
-  Tensor all(own.shape().with(0, total), own.dtype());
+  Tensor all(own.shape().with(0, total), own.dtype(), own.device());
   const std::size_t row = at(own.shape().with(0, 1).numel()) * size_bytes(own.dtype());
   std::vector<std::span<std::byte>> blocks;
   std::size_t begin = 0;
@@ -40,7 +40,7 @@ inline Tensor gather_tensors(Communicator& communicator, const Tensor& own,
     blocks.push_back(bytes_of(all).subspan(begin, at(count) * row));
     begin += at(count) * row;
   }
-  communicator.all_gather(bytes_of(own), blocks);
+  communicator.all_gather(bytes_of(own), blocks, own.device());
   return all;
 }
 

@@ -78,9 +78,10 @@ enum Kind : std::uint8_t { dense = 1, row_sparse = 2 };
 
 /// The rows of all ranks of a table of `shape`, coalesced once.
 RowSparse merge_ranks(Communicator& communicator, const std::vector<RowSparse>& own,
-                      const Shape& shape, DType dtype) {
+                      const Shape& shape, DType dtype, Device device) {
   const std::int64_t width = shape.numel() / std::max<std::int64_t>(shape[0], 1);
-  RowSparse rows{.rows = Tensor({0}, DType::i32), .values = Tensor(shape.with(0, 0), dtype)};
+  RowSparse rows{.rows = Tensor({0}, DType::i32, device),
+                 .values = Tensor(shape.with(0, 0), dtype, device)};
   if (!own.empty()) rows = detail::joined(own);
   const GatheredRows all =
       gather_rows(communicator, rows.rows, rows.values.reshape({rows.rows.numel(), width}));
@@ -90,7 +91,7 @@ RowSparse merge_ranks(Communicator& communicator, const std::vector<RowSparse>& 
 }  // namespace
 
 std::vector<Gradient> SliceSum::finish(Communicator& communicator, const std::vector<Shape>& shapes,
-                                       DType dtype) {
+                                       DType dtype, Device device) {
   expect_all_added();
   std::vector<std::uint8_t> kinds(shapes.size(), 0);
   for (const Node& node : nodes_) {
@@ -122,13 +123,13 @@ std::vector<Gradient> SliceSum::finish(Communicator& communicator, const std::ve
   if (!summed.empty()) {
     std::vector<Tensor> sums =
         tree_sum(communicator, tree_,
-                 TensorChunks(std::move(summed_shapes), dtype, communicator.size()), parts);
+                 TensorChunks(std::move(summed_shapes), dtype, communicator.size(), device), parts);
     for (std::size_t k = 0; k < summed.size(); ++k) total[summed[k]].add(std::move(sums[k]));
   }
   rows_.resize(shapes.size());
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     if ((kinds[i] & Kind::row_sparse) != 0)
-      total[i].add(merge_ranks(communicator, rows_[i], shapes[i], dtype));
+      total[i].add(merge_ranks(communicator, rows_[i], shapes[i], dtype, device));
   }
   nodes_.clear();
   rows_.clear();

@@ -84,12 +84,6 @@ void Trainer::expect_one_slice() const {
                                    options_.slices, " slices, got a function without slices"));
 }
 
-void Trainer::expect_cpu_for_ranks(Device device) const {
-  if (options_.communicator == nullptr || device == Device::cpu) return;
-  throw OptionError(
-      detail::concat("Trainer::run: expected the CPU for several ranks, got ", device));
-}
-
 /// Throws CommunicationError when the ranks would not end with the same bytes.
 void Trainer::expect_same_ranks() const {
   if (options_.communicator == nullptr) return;
@@ -102,6 +96,7 @@ void Trainer::expect_same_ranks() const {
               {"plateau margin", detail::concat(options_.plateau_margin)},
               {"maximum norm", detail::concat(options_.max_norm)},
               {"learning rate", detail::concat(optimizer_.learning_rate())},
+              {"device", name(model_.device())},
               {"position", detail::concat("epoch ", position_.epoch, ", step ", position_.step)},
               {"parameters", content_hash(model_)},
               {"optimizer state", content_hash(optimizer_.state())}});

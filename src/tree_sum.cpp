@@ -1,23 +1,14 @@
 #include "refrain/distributed/tree_sum.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "refrain/core/parallel.hpp"
+#include "refrain/kernels/pointwise.hpp"
+#include "refrain/kernels/run.hpp"
 #include "src/ranks.hpp"
 
 namespace refrain {
 namespace {
-
-/// Elements that a task adds.
-constexpr std::int64_t added_at_once = 1 << 15;
-
-template <class T>
-void add_to(T* left, const T* right, std::int64_t count) {
-  parallel_for(count, added_at_once, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) left[i] += right[i];
-  });
-}
 
 void expect_gradients(const TensorChunks& chunks, const PartialSum& part) {
   if (part.gradients.empty()) return;
@@ -37,10 +28,9 @@ void expect_gradients(const TensorChunks& chunks, const PartialSum& part) {
       throw DTypeError(detail::concat("sum_chunks: gradient ", i, ": expected ", chunks.dtype(),
                                       ", got ", gradient.dtype()));
     }
-    if (gradient.device() != Device::cpu) {
-      throw DeviceError(detail::concat("sum_chunks: gradient ", i,
-                                       ": expected a tensor on the CPU, got one on ",
-                                       gradient.device()));
+    if (gradient.device() != chunks.device()) {
+      throw DeviceError(detail::concat("sum_chunks: gradient ", i, ": expected a tensor on ",
+                                       chunks.device(), ", got one on ", gradient.device()));
     }
   }
 }
@@ -95,75 +85,78 @@ Tensor packed(const TensorChunks& chunks, int rank, const std::vector<PartialSum
   };
   std::int64_t count = 0;
   for_all([&](auto, const TensorChunks::Range& range) { count += range.count(); });
-  Tensor packed({count}, chunks.dtype());
+  Tensor packed({count}, chunks.dtype(), chunks.device());
   const std::size_t element = size_bytes(chunks.dtype());
   std::byte* to = bytes_of(packed).data();
   for_all([&](std::span<const std::byte> gradient, const TensorChunks::Range& range) {
     const std::size_t size = at(range.count()) * element;
-    std::memcpy(to, gradient.data() + at(range.begin) * element, size);
+    copy_bytes(to, chunks.device(), gradient.data() + at(range.begin) * element, chunks.device(),
+               size);
     to += size;
   });
   return packed;
 }
 
 /// Partial sums of one piece, from left to right.
-template <class T>
 class PieceSum {
  public:
-  PieceSum(const SliceTree& tree, std::int64_t count) : tree_(tree), count_(count) {}
+  explicit PieceSum(const SliceTree& tree) : tree_(tree) {}
 
-  /// Adds the next node; null: no gradient. The elements are overwritten.
-  void add(SliceRange node, T* values) {
+  /// Adds the next node; undefined: no gradient. The elements are overwritten.
+  void add(SliceRange node, Tensor values) {
     for (; !stack_.empty() && tree_.joins(stack_.back().node, node); stack_.pop_back()) {
-      T* left = stack_.back().values;
-      if (left != nullptr && values != nullptr) add_to(left, values, count_);
-      if (left != nullptr) values = left;
+      Tensor& left = stack_.back().values;
+      if (left.defined() && values.defined())
+        kernels::run(kernels::LinearCombination{.a = left, .b = values, .out = left});
+      if (left.defined()) values = left;
       node.begin = stack_.back().node.begin;
     }
-    stack_.push_back({node, values});
+    stack_.push_back({node, std::move(values)});
   }
 
-  /// The sum over all slices; null when none has a gradient.
-  const T* total() const { return stack_.back().values; }
+  /// The sum over all slices; undefined when none has a gradient.
+  const Tensor& total() const { return stack_.back().values; }
 
  private:
   struct Entry {
     SliceRange node;
-    T* values;
+    Tensor values;
   };
   const SliceTree& tree_;
-  std::int64_t count_;
   std::vector<Entry> stack_;
 };
 
-template <class T>
 ChunkSum add_in_order(const SliceTree& tree, const TensorChunks& chunks, int rank,
-                      const AllParts& all, std::vector<Tensor>& received) {
+                      const AllParts& all, const std::vector<Tensor>& received) {
   const std::size_t tensors = chunks.shapes().size();
   const std::vector<TensorChunks::Piece> pieces = chunks.pieces(rank);
-  std::vector<PieceSum<T>> sums;
-  for (const TensorChunks::Piece& piece : pieces) sums.emplace_back(tree, piece.range.count());
-  ChunkSum result{.values = Tensor::zeros({chunks.chunk(rank).count()}, chunks.dtype()),
-                  .is_defined = std::vector<bool>(tensors, false)};
+  std::vector<PieceSum> sums(pieces.size(), PieceSum(tree));
+  ChunkSum result{
+      .values = Tensor::zeros({chunks.chunk(rank).count()}, chunks.dtype(), chunks.device()),
+      .is_defined = std::vector<bool>(tensors, false)};
   for (std::size_t from = 0; from < received.size(); ++from) {
-    T* next = received[from].data<T>();
+    std::int64_t next = 0;
     for (std::size_t node = 0; node < all.nodes[from].size(); ++node) {
       const std::span defined = std::span(all.defined[from]).subspan(node * tensors, tensors);
       for (std::size_t i = 0; i < tensors; ++i) {
         if (defined[i] != 0) result.is_defined[i] = true;
       }
       for (std::size_t i = 0; i < pieces.size(); ++i) {
-        const bool is_sent = defined[pieces[i].tensor] != 0;
-        sums[i].add(all.nodes[from][node], is_sent ? next : nullptr);
-        if (is_sent) next += pieces[i].range.count();
+        Tensor values;
+        if (defined[pieces[i].tensor] != 0) {
+          const std::int64_t end = next + pieces[i].range.count();
+          values = received[from].slice(next, end);
+          next = end;
+        }
+        sums[i].add(all.nodes[from][node], std::move(values));
       }
     }
   }
-  T* to = result.values.data<T>();
+  std::int64_t begin = 0;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const std::int64_t count = pieces[i].range.count();
-    if (const T* total = sums[i].total()) std::copy_n(total, count, to);
-    to += count;
+    const std::int64_t end = begin + pieces[i].range.count();
+    if (sums[i].total().defined()) result.values.slice(begin, end).copy_from(sums[i].total());
+    begin = end;
   }
   return result;
 }
@@ -180,12 +173,16 @@ void expect_chunk(const char* what, const TensorChunks& chunks, const Communicat
   if (own.dtype() != chunks.dtype()) {
     throw DTypeError(detail::concat(what, ": expected ", chunks.dtype(), ", got ", own.dtype()));
   }
+  if (own.device() != chunks.device()) {
+    throw DeviceError(detail::concat(what, ": expected a tensor on ", chunks.device(),
+                                     ", got one on ", own.device()));
+  }
 }
 
 }  // namespace
 
-TensorChunks::TensorChunks(std::vector<Shape> shapes, DType dtype, int ranks)
-    : shapes_(std::move(shapes)), begins_{0}, dtype_(dtype), ranks_(ranks) {
+TensorChunks::TensorChunks(std::vector<Shape> shapes, DType dtype, int ranks, Device device)
+    : shapes_(std::move(shapes)), begins_{0}, dtype_(dtype), ranks_(ranks), device_(device) {
   if (!is_floating(dtype))
     throw DTypeError(detail::concat("TensorChunks: expected f32 or f64, got ", dtype));
   if (ranks < 1)
@@ -247,7 +244,9 @@ ChunkSum sum_chunks(Communicator& communicator, const SliceTree& tree, const Ten
         if (all.defined[at(rank)][node * tensors + piece.tensor] != 0) count += piece.range.count();
       }
     }
-    received.push_back(rank == communicator.rank() ? sent.back() : Tensor({count}, chunks.dtype()));
+    received.push_back(rank == communicator.rank()
+                           ? sent.back()
+                           : Tensor({count}, chunks.dtype(), chunks.device()));
   }
   std::vector<std::span<const std::byte>> to;
   std::vector<std::span<std::byte>> from;
@@ -255,18 +254,14 @@ ChunkSum sum_chunks(Communicator& communicator, const SliceTree& tree, const Ten
     to.push_back(bytes_of(std::as_const(sent[at(rank)])));
     from.push_back(bytes_of(received[at(rank)]));
   }
-  communicator.exchange(to, from);
-  ChunkSum result;
-  with_type(chunks.dtype(), [&]<class T>(T) {
-    result = add_in_order<T>(tree, chunks, communicator.rank(), all, received);
-  });
-  return result;
+  communicator.exchange(to, from, chunks.device());
+  return add_in_order(tree, chunks, communicator.rank(), all, received);
 }
 
 std::vector<Tensor> gather_chunks(Communicator& communicator, const TensorChunks& chunks,
                                   const Tensor& own) {
   expect_chunk("gather_chunks", chunks, communicator, own);
-  Tensor array({chunks.numel()}, chunks.dtype());
+  Tensor array({chunks.numel()}, chunks.dtype(), chunks.device());
   std::vector<std::span<std::byte>> blocks;
   const std::size_t element = size_bytes(chunks.dtype());
   for (int rank = 0; rank < communicator.size(); ++rank) {
@@ -274,7 +269,7 @@ std::vector<Tensor> gather_chunks(Communicator& communicator, const TensorChunks
     blocks.push_back(
         bytes_of(array).subspan(at(chunk.begin) * element, at(chunk.count()) * element));
   }
-  communicator.all_gather(bytes_of(own), blocks);
+  communicator.all_gather(bytes_of(own), blocks, chunks.device());
   return chunks.tensors(array);
 }
 
@@ -294,7 +289,8 @@ double sum_of_squares(Communicator& communicator, const TensorChunks& chunks, co
   const auto blocks_of = [&](int rank) { return (chunks.chunk(rank).count() + block - 1) / block; };
   std::vector<double> sums(at(blocks_of(communicator.rank())));
   with_type(chunks.dtype(), [&]<class T>(T) {
-    const std::span<const T> values = own.span<T>();
+    const Tensor host = own.to(Device::cpu);
+    const std::span<const T> values = host.span<T>();
     parallel_tasks(std::ssize(sums), [&](std::int64_t task, int) {
       const std::int64_t end = std::min((task + 1) * block, std::ssize(values));
       double sum = 0;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "refrain/distributed/agreement.hpp"
+#include "src/polling.hpp"
 #include "src/ranks.hpp"
 
 namespace refrain {
@@ -21,8 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 /// Longer messages are cut: MPI counts elements in int.
 constexpr std::size_t max_message = std::size_t{1} << 30;
-/// A waiting rank first only yields its core; then it sleeps between polls.
-constexpr std::chrono::microseconds yield_time{1000}, sleep_time{100};
 /// How long the remaining messages of a failed call may take to end.
 constexpr std::chrono::seconds release_time{1};
 constexpr std::chrono::seconds abort_time{10};
@@ -189,7 +188,7 @@ class MpiWorld final : public Communicator {
       const Clock::duration waited = Clock::now() - start;
       if (left > 0 && waited > deadline_) end_all(text() + ": " + late(call));
       if (number > 0) continue;
-      waited < yield_time ? std::this_thread::yield() : std::this_thread::sleep_for(sleep_time);
+      pause_polling(waited);
     }
     messages_.clear();
     requests_.clear();

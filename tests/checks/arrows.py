@@ -8,7 +8,7 @@
     src/     -> every public header, kernels/, src/
 
 Public headers include neither kernels/ nor src/ nor third-party libraries; only kernels/matmul uses
-Eigen, only src/mpi MPI.
+Eigen, only src/mpi MPI, only src/nccl NCCL.
 Usage: tests/checks/arrows.py [repository root]
 """
 
@@ -66,7 +66,7 @@ FOLDERS = {
     "examples/serve": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"refrain_models", "support"}, ("benchmark/",)),
     "bench/gpu_kernels.cpp": (EVERY_ROOM, {"refrain_models", "support"}, ()),
-    "tests": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda", "data", "distributed", "train"}, ("catch2/", "nlohmann/")),
+    "tests": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda", "data", "distributed", "nccl", "train"}, ("catch2/", "nlohmann/")),
     "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "serve", "fuzz"}, ("nlohmann/",)),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
     "tests/support/cudnn": ({"core", "kernels"}, {"kernels", "support"}, ()),
@@ -144,6 +144,8 @@ def problem_in_source(source, target, quoted):
         return None if CUDA_SOURCE.search(source) else "only CUDA sources include the CUDA toolkit"
     if target == "mpi.h":
         return None if source.startswith("src/mpi/") else "only src/mpi/, the library refrain::mpi, includes MPI"
+    if target == "nccl.h":
+        return None if source.startswith("src/nccl/") else "only src/nccl/, the library refrain::nccl, includes NCCL"
     if target.startswith(third_party) and third_party:
         return None
     if not quoted:

@@ -39,6 +39,7 @@ if readelf -d "$libraries/librefrain.so" | grep -qF '[libcudart.so.'; then cuda=
 
 if grep -rnF -e "$PWD" -e "$work" "$libraries/cmake" "$libraries/pkgconfig"; then fail "these installed files contain paths of this machine"; fi
 readelf -d "$libraries/librefrain.so" | grep -E 'SONAME.*\[librefrain[.]so[.][0-9]+[.][0-9]+\]' || fail "librefrain.so: another SONAME was expected"
+if readelf -d "$libraries/librefrain.so" | grep -E '\[lib(mpi|nccl)'; then fail "librefrain.so links a library of its optional components"; fi
 if readelf -d "$libraries/librefrain.so" | grep -F -e "$PWD"; then fail "librefrain.so contains paths of this machine"; fi
 
 # Another installed version, which comes first on the path and must be skipped.
@@ -55,6 +56,14 @@ if [[ -e "$work/find_package/ranks_static" ]]; then
   for program in ranks_static ranks_shared; do says "find_package, $program" "$work/find_package/$program"; done
 else
   echo "SKIPPED: the build has no MPI"
+fi
+if [[ -e "$work/find_package/gpus_static" ]]; then
+  for program in gpus_static gpus_shared; do
+    says "find_package, $program" env CUDA_VISIBLE_DEVICES= "$work/find_package/$program" | tee "$work/gpus.txt"
+    grep -qE 'nccl_ranks: rank 0 \(.*\) has no Device::cuda: expected a build' "$work/gpus.txt" || fail "$program: expected an error without a GPU"
+  done
+else
+  echo "SKIPPED: the build has no NCCL"
 fi
 needs_library() { readelf -d "$1" | grep -qF '[librefrain.so.'; }
 if needs_library "$work/find_package/consumer_static" || needs_library "$work/find_package/consumer"; then fail "static, but needs librefrain.so"; fi

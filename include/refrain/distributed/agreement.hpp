@@ -44,9 +44,9 @@ struct GatheredRows {
 
 /// The rows of all ranks, joined in the order of the ranks: row-sparse gradients of slices, which
 /// the caller joined in the order of its slices, come out in the order of all slices. ids [n] i32,
-/// values [n, C] f32 or f64, on the CPU; n may be 0 and differ between ranks. Sends 24 (R - 1) +
-/// n (4 + C e) (R - 1) bytes. Throws ShapeError and DTypeError for other arguments or when C or
-/// the dtype differ between ranks.
+/// values [n, C] f32 or f64, all ranks on the same device, as the result; n may be 0 and differ
+/// between ranks. Sends 24 (R - 1) + n (4 + C e) (R - 1) bytes. Throws ShapeError, DTypeError and
+/// DeviceError for other arguments or when C or the dtype differ between ranks.
 REFRAIN_API GatheredRows gather_rows(Communicator& communicator, const Tensor& ids,
                                      const Tensor& values);
 

@@ -30,12 +30,14 @@ class REFRAIN_API TensorChunks {
     Range range;
   };
 
-  /// Throws DTypeError unless dtype is f32 or f64, OptionError unless ranks >= 1.
-  TensorChunks(std::vector<Shape> shapes, DType dtype, int ranks);
+  /// For tensors on `device`. Throws DTypeError unless dtype is f32 or f64, OptionError unless
+  /// ranks >= 1.
+  TensorChunks(std::vector<Shape> shapes, DType dtype, int ranks, Device device = Device::cpu);
 
   const std::vector<Shape>& shapes() const noexcept { return shapes_; }
   DType dtype() const noexcept { return dtype_; }
   int ranks() const noexcept { return ranks_; }
+  Device device() const noexcept { return device_; }
   /// N.
   std::int64_t numel() const noexcept { return begins_.back(); }
 
@@ -51,13 +53,14 @@ class REFRAIN_API TensorChunks {
   std::vector<std::int64_t> begins_;  ///< first element of each tensor in the array, then N
   DType dtype_;
   int ranks_;
+  Device device_;
 };
 
 /// The sum of the gradients of the slices of one node of a SliceTree.
 struct PartialSum {
   SliceRange node;
   /// One gradient for each tensor, undefined where no slice of the node has one; no elements when
-  /// no slice has any gradient. On the CPU.
+  /// no slice has any gradient. On the device of the TensorChunks.
   std::vector<Tensor> gradients;
 };
 
@@ -80,7 +83,8 @@ REFRAIN_API ChunkSum sum_chunks(Communicator& communicator, const SliceTree& tre
                                 const TensorChunks& chunks, const std::vector<PartialSum>& parts);
 
 /// Joins the own chunks of all ranks, [n] each, to the tensors. Sends n e (R - 1) bytes. Throws
-/// ShapeError and DTypeError for another chunk than that of this rank, and CommunicationError.
+/// ShapeError, DTypeError and DeviceError for another chunk than that of this rank, and
+/// CommunicationError.
 REFRAIN_API std::vector<Tensor> gather_chunks(Communicator& communicator,
                                               const TensorChunks& chunks, const Tensor& own);
 

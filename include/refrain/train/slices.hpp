@@ -39,10 +39,10 @@ class REFRAIN_API SliceSum {
   std::vector<Gradient> finish();
 
   /// The sum over the slices of all ranks, with the bits of finish() on one rank. Rank r has the
-  /// slices tree.slices_of(r, R). `shapes` and `dtype` are those of all parameters; gradients are
-  /// on the CPU. Throws OptionError unless all own slices were added, and CommunicationError.
+  /// slices tree.slices_of(r, R). `shapes`, `dtype` and `device` are those of all parameters and
+  /// gradients. Throws OptionError unless all own slices were added, and CommunicationError.
   std::vector<Gradient> finish(Communicator& communicator, const std::vector<Shape>& shapes,
-                               DType dtype);
+                               DType dtype, Device device = Device::cpu);
 
   /// Number of partial sums in memory.
   std::int64_t partial_sums() const noexcept { return std::ssize(nodes_); }
@@ -127,7 +127,7 @@ REFRAIN_API Tensor slice_weights(const std::vector<std::vector<std::int64_t>>& c
 REFRAIN_API std::vector<std::vector<std::int64_t>> gather_counts(
     Communicator& communicator, const std::vector<std::vector<std::int64_t>>& own);
 
-/// The losses of all ranks, scalars on the CPU, in the order of the ranks.
+/// The losses of all ranks, scalars, in the order of the ranks and on the CPU.
 REFRAIN_API std::vector<Tensor> gather_losses(Communicator& communicator,
                                               const std::vector<Tensor>& own, DType dtype);
 
@@ -208,8 +208,8 @@ Tensor differentiate_slices(const SlicedBatch<Batch>& batch, Loss& loss, Optimiz
   if (communicator == nullptr) {
     optimizer.put_gradients(gradients.finish());
   } else {
-    optimizer.put_gradients(
-        gradients.finish(*communicator, optimizer.shapes(), batch.weights.dtype()));
+    optimizer.put_gradients(gradients.finish(*communicator, optimizer.shapes(),
+                                             batch.weights.dtype(), batch.weights.device()));
     losses = gather_losses(*communicator, losses, batch.weights.dtype());
   }
   Gradient total;

@@ -46,9 +46,10 @@ struct TrainerOptions {
   std::int64_t slices = 1;
   /// The ranks that train together (data-parallel training), at most as many as slices. Each rank
   /// has its share of the slices of every batch (SliceTree::slices_of), and all end with the bytes
-  /// of one process with the same number of slices. On the CPU, without pending_losses; must
-  /// outlive the trainer. Every rank has the whole model and runs every evaluation. Rank 0 alone
-  /// writes the checkpoint, which all ranks must be able to read. Null, or one rank: one process.
+  /// of one process with the same number of slices; on GPUs these must be of one model. Without
+  /// pending_losses; must outlive the trainer. Every rank has the whole model and runs every
+  /// evaluation. Rank 0 alone writes the checkpoint, which all ranks must be able to read. Null, or
+  /// one rank: one process.
   Communicator* communicator = nullptr;
   /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
@@ -169,7 +170,6 @@ class REFRAIN_API Trainer {
   TrainingResult run_batches(Device device, const Make& make, const Differentiate& differentiate,
                              Evaluate& evaluate);
   void expect_one_slice() const;
-  void expect_cpu_for_ranks(Device device) const;
   void expect_same_ranks() const;
   bool stop_requested() const;
   double agreed(double metric) const;
@@ -225,7 +225,6 @@ TrainingResult Trainer::run(Loss&& loss, Evaluate&& evaluate) {
 
 template <class Make, class Loss, class Evaluate>
 TrainingResult Trainer::run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate) {
-  expect_cpu_for_ranks(device);
   const auto differentiate = [&](const auto& batch) {
     const Variable value = detail::sum_of(detail::terms_of(loss(batch)));
     backward(value);
