@@ -53,7 +53,7 @@ Communicator::Communicator(int rank, std::vector<std::string> hosts)
 Communicator::~Communicator() = default;
 
 std::string Communicator::text(int rank) const {
-  return detail::concat("rank ", rank, " (", hosts_.at(static_cast<std::size_t>(rank)), ")");
+  return detail::concat("rank ", rank, " (", host(rank), ")");
 }
 
 void Communicator::run(Collective collective, int root,

@@ -2,8 +2,8 @@
 
 #include "cmnrec/commands.hpp"
 #include "common/command_line.hpp"
-#include "common/mpi_ranks.hpp"
 #include "common/prepare.hpp"
+#include "common/transports.hpp"
 
 namespace {
 
@@ -207,6 +207,6 @@ constexpr const char* about =
 
 int main(int argc, char** argv) {
   return guarded("cmnrec", [&] {
-    return run_command<Options>("cmnrec", about, commands, argc, argv, join_ranks);
+    return run_command<Options>("cmnrec", about, commands, argc, argv, transports);
   });
 }

@@ -238,11 +238,11 @@ struct Command {
 };
 
 /// Parses the command line and runs its sub-command. Each sub-command has its own Options, because
-/// the sections of all sub-commands in a --config file are read. `join`: as for run_launched().
-/// Throws as parse(), expect_launch() and the command do.
+/// the sections of all sub-commands in a --config file are read. `transports`: as for
+/// run_launched(). Throws as parse(), expect_launch() and the command do.
 template <class Options>
 int run_command(const char* program, const char* text, std::span<const Command<Options>> commands,
-                int argc, char** argv, JoinRanks join) {
+                int argc, char** argv, const Transports& transports) {
   CLI::App app{text};
   app.require_subcommand(1);
   app.fallthrough();
@@ -269,6 +269,7 @@ int run_command(const char* program, const char* text, std::span<const Command<O
         own->run.processes = &processes;
         if (!processes.is_first()) own->run.log.clear();
         processes.use_threads(own->run.threads);
+        processes.use_device(own->run.device);
         return command.run(*own);
       };
     });
@@ -288,7 +289,7 @@ int run_command(const char* program, const char* text, std::span<const Command<O
   for (const Command<Options>& command : commands) {
     if (app.got_subcommand(command.name)) launch = command.launch;
   }
-  return run_launched(program, launch, join, deadline,
+  return run_launched(program, launch, transports, deadline,
                       [&](Processes& processes) { return static_cast<int>(run(processes)); });
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/failure.hpp"
+#include "common/gpus.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/distributed/agreement.hpp"
@@ -37,7 +38,9 @@ bool is_shared_error() {
 
 }  // namespace
 
-Processes::Processes(std::unique_ptr<Communicator> ranks) : ranks_(std::move(ranks)) {
+Processes::Processes(std::unique_ptr<Communicator> ranks, ConnectGpus connect_gpus,
+                     std::chrono::milliseconds deadline)
+    : ranks_(std::move(ranks)), connect_gpus_(connect_gpus), deadline_(deadline) {
   thread_share_ = thread_share(*ranks_);
   if (!is_first()) mute_standard_streams();
 }
@@ -50,6 +53,24 @@ Processes& Processes::alone() {
 void Processes::use_threads(std::int64_t count) const {
   const bool is_open = count == 0 && std::getenv("REFRAIN_THREADS") == nullptr;
   set_threads(is_open ? thread_share_ : static_cast<int>(count));
+}
+
+void Processes::use_device(Device device) {
+  if (ranks_ == nullptr || device == Device::cpu) return;
+  choose_own_gpu(*ranks_);
+  std::string reason = "the program is built without NCCL";
+  try {
+    if (connect_gpus_ != nullptr) gpus_ = connect_gpus_(*ranks_, deadline_);
+  } catch (const OptionError& error) {
+    reason = error.what();  // processes share a GPU
+  } catch (const Unsupported&) {
+    return;  // the command refuses the device
+  }
+  if (gpus_ != nullptr) {
+    say("{} processes exchange bytes between their GPUs by NCCL\n", count());
+  } else if (is_available(device)) {
+    say("{} processes exchange bytes of GPUs through page-locked memory: {}\n", count(), reason);
+  }
 }
 
 void Processes::wait_for_all() {
@@ -102,18 +123,19 @@ int Processes::run(const char* program, const std::function<int()>& command) {
   return code;
 }
 
-int run_launched(const char* program, Launch launch, JoinRanks join,
+int run_launched(const char* program, Launch launch, const Transports& transports,
                  std::chrono::milliseconds deadline,
                  const std::function<int(Processes&)>& command) {
   Processes one;
-  if (launch != Launch::together || join == nullptr || launched_as_one_of_several().empty())
+  if (launch != Launch::together || transports.join == nullptr ||
+      launched_as_one_of_several().empty())
     return command(one);
-  std::unique_ptr<Communicator> ranks = join(deadline);
+  std::unique_ptr<Communicator> ranks = transports.join(deadline);
   if (ranks->size() == 1) {
     ranks.reset();
     return command(one);
   }
-  Processes several(std::move(ranks));
+  Processes several(std::move(ranks), transports.connect_gpus, deadline);
   return several.run(program, [&] { return command(several); });
 }
 

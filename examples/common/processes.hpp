@@ -20,6 +20,15 @@ enum class Launch : std::uint8_t {
 
 /// Joins the ranks of this MPI job (mpi_world()), with the time that one waits for another.
 using JoinRanks = std::unique_ptr<Communicator> (*)(std::chrono::milliseconds deadline);
+/// Connects the GPUs of the ranks (nccl_ranks()).
+using ConnectGpus = std::unique_ptr<Communicator> (*)(Communicator& ranks,
+                                                      std::chrono::milliseconds deadline);
+
+/// How a program connects its processes; null where it is built without MPI or NCCL.
+struct Transports {
+  JoinRanks join = nullptr;
+  ConnectGpus connect_gpus = nullptr;
+};
 
 /// The processes that run one command: one, or the ranks of an MPI job. Of several, the first one
 /// alone prints and writes files; the others print only errors that the first one does not have.
@@ -28,13 +37,14 @@ class Processes {
   /// One process.
   Processes() = default;
   /// The ranks of a job. Takes standard output and say() from all processes but the first.
-  explicit Processes(std::unique_ptr<Communicator> ranks);
+  Processes(std::unique_ptr<Communicator> ranks, ConnectGpus connect_gpus,
+            std::chrono::milliseconds deadline);
 
   /// A process on its own.
   static Processes& alone();
 
   /// The ranks that train together; null for one process.
-  Communicator* ranks() const { return ranks_.get(); }
+  Communicator* ranks() const { return gpus_ != nullptr ? gpus_.get() : ranks_.get(); }
   int count() const { return ranks_ == nullptr ? 1 : ranks_->size(); }
   /// True for the process that prints and writes files.
   bool is_first() const { return ranks_ == nullptr || ranks_->rank() == 0; }
@@ -42,6 +52,11 @@ class Processes {
   /// Sets threads(). 0: of several processes each takes its share of the cores (thread_share()),
   /// unless REFRAIN_THREADS is set.
   void use_threads(std::int64_t count) const;
+
+  /// Before the first use of the device of --device. On GPUs each of several processes gets its own
+  /// one as far as its host has enough; NCCL connects GPUs that no two processes share, and the
+  /// first process prints how bytes move.
+  void use_device(Device device);
 
   /// Waits until all processes are ready to train, and does nothing when called again. When a
   /// process has failed before, the first one prints the errors, and all throw NotReady.
@@ -57,13 +72,16 @@ class Processes {
   bool agree(const std::string& error);
 
   std::unique_ptr<Communicator> ranks_;
+  ConnectGpus connect_gpus_ = nullptr;
+  std::chrono::milliseconds deadline_{};
+  std::unique_ptr<Communicator> gpus_;  ///< the same ranks, connected by NCCL
   int thread_share_ = 0;
   bool is_ready_ = false;
 };
 
 /// Calls command(processes) for the processes that a launcher started: `together` joins them by
-/// `join` (null in a program without MPI), otherwise each is alone.
-int run_launched(const char* program, Launch launch, JoinRanks join,
+/// `transports`, otherwise each is alone.
+int run_launched(const char* program, Launch launch, const Transports& transports,
                  std::chrono::milliseconds deadline, const std::function<int(Processes&)>& command);
 
 /// Throws OptionError when a launcher started this process as one of several, unless they run

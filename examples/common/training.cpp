@@ -44,10 +44,6 @@ void expect_share(const TrainOptions& options, const RunOptions& run) {
     throw OptionError(fmt::format("--slices: expected at least {}, the number of processes, got {}",
                                   processes, options.slices));
   }
-  if (processes > 1 && run.device != Device::cpu) {
-    throw OptionError(
-        fmt::format("--device: expected cpu for several processes, got {}", name_of(run.device)));
-  }
 }
 
 LearningRateSchedule rate_schedule(const TrainOptions& options, std::int64_t steps_per_epoch) {
@@ -80,7 +76,7 @@ TrainerOptions trainer_options(const Training& training, const TrainOptions& opt
           .plateau_margin = options.plateau_margin,
           .larger_is_better = training.validation.larger_is_better,
           .schedule = rate_schedule(options, training.steps_per_epoch),
-          .pending_losses = place.device == Device::cpu ? 0 : 4,
+          .pending_losses = place.device == Device::cpu || place.processes->count() > 1 ? 0 : 4,
           .capture_after = 3};
 }
 

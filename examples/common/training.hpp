@@ -34,7 +34,7 @@ AdamOptions adam_options(const TrainOptions& options);
 /// last epoch.
 void expect_warmup(const TrainOptions& options, const std::string& prefix = {});
 
-/// Throws OptionError unless there is a slice for each of several processes, which use the CPU.
+/// Throws OptionError unless there is a slice for each of several processes.
 void expect_share(const TrainOptions& options, const RunOptions& run);
 
 /// The learning rate of each training step; empty for a constant rate without warm-up. The warm-up

@@ -1,8 +1,8 @@
 // Command line of the PeterRec example.
 
 #include "common/command_line.hpp"
-#include "common/mpi_ranks.hpp"
 #include "common/prepare.hpp"
+#include "common/transports.hpp"
 #include "peterrec/commands.hpp"
 
 namespace {
@@ -244,6 +244,6 @@ constexpr const char* about =
 
 int main(int argc, char** argv) {
   return guarded("peterrec", [&] {
-    return run_command<Options>("peterrec", about, commands, argc, argv, join_ranks);
+    return run_command<Options>("peterrec", about, commands, argc, argv, transports);
   });
 }

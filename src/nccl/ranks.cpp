@@ -95,9 +95,7 @@ class NcclRanks final : public Communicator {
             "its driver on every rank"));
       }
       for (int before = 0; before < rank; ++before) {
-        if (gpus[at(before)] != gpus[at(rank)] ||
-            hosts_of(*this)[at(before)] != hosts_of(*this)[at(rank)])
-          continue;
+        if (gpus[at(before)] != gpus[at(rank)] || host(before) != host(rank)) continue;
         throw OptionError(
             detail::concat("nccl_ranks: ", this->text(before), " and ", this->text(rank),
                            " have the same GPU, ", gpus[at(rank)],

@@ -26,6 +26,12 @@ struct ncclComm {
   std::vector<Receive> open{};  ///< messages that have not arrived
 };
 
+/// For programs that link the double in place of src/nccl/functions.cpp.
+std::unique_ptr<refrain::Communicator> refrain::nccl_ranks(Communicator& host,
+                                                           const NcclOptions& options) {
+  return nccl::ranks(host, options, test::nccl_double::functions());
+}
+
 namespace refrain::test::nccl_double {
 namespace {
 

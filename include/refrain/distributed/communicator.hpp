@@ -61,6 +61,8 @@ class REFRAIN_API Communicator {
   int rank() const noexcept { return rank_; }
   int size() const noexcept { return static_cast<int>(hosts_.size()); }
 
+  /// The host of a rank.
+  const std::string& host(int rank) const { return hosts_.at(static_cast<std::size_t>(rank)); }
   /// This rank, or rank `rank`, for messages: "rank 2 (node7)".
   std::string text() const { return text(rank_); }
   std::string text(int rank) const;

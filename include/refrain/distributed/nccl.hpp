@@ -14,8 +14,8 @@ struct NcclOptions {
 };
 
 /// The ranks of `host`, one GPU each. Calls with Device::cuda move their bytes between the GPUs by
-/// NCCL; all other calls, and abort(), are those of `host`, which must outlive the result. Called by
-/// all ranks of `host`, each with Device::cuda as its GPU (CUDA_VISIBLE_DEVICES).
+/// NCCL; all other calls, and abort(), are those of `host`, which must outlive the result. Called
+/// by all ranks of `host`, each with Device::cuda as its GPU (CUDA_VISIBLE_DEVICES).
 ///
 /// Each message of a call is one ncclSend() and one ncclRecv() of bytes; the messages of a call are
 /// one group in the current stream. NCCL adds nothing. Before each call the ranks compare by `host`
@@ -25,7 +25,7 @@ struct NcclOptions {
 /// longer than the deadline are CommunicationErrors with call, other ranks and numbers of bytes.
 /// The NCCL communicator is then aborted, which ends its work on the GPU; later calls with
 /// Device::cuda throw, and calls of the CPU still work. The other ranks get an error when their
-/// deadline has passed, or at once when this one calls abort(). The destructor waits for the other
+/// deadline has passed; in an MPI job, abort() ends them at once. The destructor waits for the other
 /// ranks, at most until the deadline; while an exception unwinds the stack it aborts instead.
 ///
 /// Throws on all ranks OptionError unless the deadline is positive and every rank has a GPU of its
