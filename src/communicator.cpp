@@ -61,6 +61,10 @@ void Communicator::run(Collective collective, int root,
                        std::span<const std::span<std::byte>> from, Device device) {
   ++counts_.calls;
   if (size() == 1) return;
+  if (device != Device::cpu && is_capturing()) {
+    throw DeviceError(detail::concat(
+        collective, ": expected work that is not captured; ranks wait for each other in a call"));
+  }
   const Transfer messages{
       .collective = collective, .root = root, .call = counts_.calls, .to = to, .from = from};
   device == Device::cpu ? transfer(messages) : transfer_on_device(messages, device);

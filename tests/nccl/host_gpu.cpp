@@ -79,7 +79,7 @@ constexpr DeviceBackend functions{
     .run_captured = [](const void*) {},
     .captured_operations = [](const void*) { return std::int64_t{0}; },
     .captured_kernels = [](const void*) { return std::int64_t{0}; },
-    .is_capturing = []() noexcept { return false; },
+    .is_capturing = []() noexcept -> bool { return test::host_gpu::is_capturing; },
     .push_range = [](const char*) noexcept {},
     .pop_range = []() noexcept {},
 };

@@ -12,6 +12,8 @@ namespace refrain::test::host_gpu {
 inline std::atomic<bool> work_ends{true};
 /// False: the machine has no GPU.
 inline std::atomic<bool> is_there{true};
+/// True: each thread captures work.
+inline std::atomic<bool> is_capturing{false};
 /// Bytes that were copied between the GPU and page-locked memory.
 inline std::atomic<std::size_t> bytes_fetched{0}, bytes_sent{0};
 

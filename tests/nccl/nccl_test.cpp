@@ -372,3 +372,17 @@ TEST_CASE("nccl: every rank needs a GPU of its own", "[nccl][reliability]") {
     CHECK(message == "nccl_ranks: expected a deadline of at least 1 ms, got 0");
   for (int rank = 0; rank < 2; ++rank) CHECK(nccl_double::calls(rank).empty());
 }
+
+TEST_CASE("communicator: a call in captured work is refused", "[nccl]") {
+  nccl_double::reset();
+  const auto call = [](Communicator& ranks) {
+    std::array<std::byte, 4> bytes{};
+    host_gpu::is_capturing = true;
+    ranks.broadcast(bytes, 0, Device::cuda);
+  };
+  const std::vector<std::string> messages = errors(2, 60s, call);
+  host_gpu::is_capturing = false;
+  for (const std::string& message : messages)
+    CHECK_THAT(message, contains("broadcast: expected work that is not captured"));
+  for (int rank = 0; rank < 2; ++rank) CHECK(nccl_double::count("group_start", rank) == 0);
+}
