@@ -1,6 +1,6 @@
-/// The functions that a CUDA backend gives to the library (src/device_backend.hpp, src/dispatch.cpp),
-/// with memory of the host. The program compiles src/device.cpp with REFRAIN_HAS_CUDA and links this
-/// file in place of src/dispatch.cpp.
+/// The functions that a CUDA backend gives to the library (src/device_backend.hpp and
+/// src/dispatch.cpp), with memory of the host. The program compiles src/device.cpp with
+/// REFRAIN_HAS_CUDA and links this file in place of src/dispatch.cpp.
 
 #include "nccl/host_gpu.hpp"
 

@@ -25,8 +25,8 @@ struct NcclOptions {
 /// longer than the deadline are CommunicationErrors with call, other ranks and numbers of bytes.
 /// The NCCL communicator is then aborted, which ends its work on the GPU; later calls with
 /// Device::cuda throw, and calls of the CPU still work. The other ranks get an error when their
-/// deadline has passed; in an MPI job, abort() ends them at once. The destructor waits for the other
-/// ranks, at most until the deadline; while an exception unwinds the stack it aborts instead.
+/// deadline has passed; in an MPI job, abort() ends them at once. The destructor waits for the
+/// other ranks, at most until the deadline; while an exception unwinds the stack it aborts instead.
 ///
 /// Throws on all ranks OptionError unless the deadline is positive and every rank has a GPU of its
 /// own, and Unsupported when a rank has none. (Ranks that share a GPU use `host` alone, which moves
