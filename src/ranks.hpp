@@ -4,10 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "refrain/core/tensor.hpp"
+#include "refrain/distributed/agreement.hpp"
 #include "refrain/distributed/communicator.hpp"
 
 namespace refrain {
@@ -25,6 +29,29 @@ inline std::span<std::byte> bytes_of(Tensor& tensor) {
 template <class Function>
 void with_type(DType dtype, Function&& function) {
   dtype == DType::f32 ? function(float{}) : function(double{});
+}
+
+/// Runs work() on every rank, which does not communicate. Returns, equally on every rank, the ranks
+/// on which it threw and the reasons: "rank 1 (node7): ..."; empty when it threw on none.
+template <class Work>
+std::string failures_of(Communicator& communicator, const Work& work) {
+  std::string reason;
+  try {
+    work();
+  } catch (const std::exception& error) {
+    reason = error.what();
+    if (reason.empty()) reason = "unknown error";
+  }
+  const auto reasons = gather_bytes(communicator, std::as_bytes(std::span(reason)));
+  std::string text;
+  for (std::size_t rank = 0; rank < reasons.size(); ++rank) {
+    if (reasons[rank].empty()) continue;
+    text +=
+        detail::concat(text.empty() ? "" : "; ", communicator.text(static_cast<int>(rank)), ": ",
+                       std::string_view(reinterpret_cast<const char*>(reasons[rank].data()),
+                                        reasons[rank].size()));
+  }
+  return text;
 }
 
 /// Joins the tensors [n, ...] of all ranks, on the device of the own one; `counts`: their n.

@@ -94,21 +94,7 @@ std::int64_t saved_number(const std::string& folder) {
 /// throws a DataError with all ranks and reasons.
 template <class Work>
 void on_all_ranks(Communicator& communicator, const std::string& folder, const Work& work) {
-  std::string reason;
-  try {
-    work();
-  } catch (const std::exception& error) {
-    reason = error.what();
-  }
-  const auto reasons = gather_bytes(communicator, std::as_bytes(std::span(reason)));
-  std::string text;
-  for (std::size_t rank = 0; rank < reasons.size(); ++rank) {
-    if (reasons[rank].empty()) continue;
-    text +=
-        detail::concat(text.empty() ? "" : "; ", communicator.text(static_cast<int>(rank)), ": ",
-                       std::string_view(reinterpret_cast<const char*>(reasons[rank].data()),
-                                        reasons[rank].size()));
-  }
+  const std::string text = failures_of(communicator, work);
   if (!text.empty()) throw DataError(folder, 0, text);
 }
 

@@ -129,7 +129,7 @@ std::optional<Run> run_one(const Entry& entry, const std::string& key, std::uint
     run.seconds_per_epoch = median_seconds(report.curve);
   }
   const std::vector<RankingMetrics> metrics =
-      measure_test(*model, data.test, shared.test_users, run.label(), seed, shared.ranks);
+      measure_test(*model, data.test, shared.test_users, run.label(), all.run, seed, shared.ranks);
   for (std::size_t protocol = 0; protocol < metrics.size(); ++protocol) {
     for (const auto& [name, figure] : metrics[protocol].figures())
       run.figures[protocol][name] = figure;

@@ -6,6 +6,7 @@
 #include "common/output_files.hpp"
 #include "common/run_log.hpp"
 #include "common/standard_streams.hpp"
+#include "refrain/train/content_hash.hpp"
 
 namespace refrain::cmnrec {
 namespace {
@@ -51,9 +52,12 @@ Outcome evaluate(const Options& options) {
   const std::vector<std::string> users =
       test_users(behaviour, data, saved.config.data, model.length);
   const auto print = [&](NextItemModel& measured, const std::string& title) {
-    print_figures(title, measure_test(measured, data.test, users, title, options.run.seed, ranks),
-                  log);
+    print_figures(
+        title,
+        measure_test(measured, data.test, users, title, options.run, options.run.seed, ranks), log);
   };
+  options.run.processes->expect_same(
+      {{"model", content_hash(*saved.model)}, {"data", std::to_string(fingerprint(data))}});
   print(*saved.model, model.title() + (saved.config.search ? ", searched" : ""));
   for (const Contender each : baselines) {
     if (each == Contender::mostpop && !model.learns()) continue;

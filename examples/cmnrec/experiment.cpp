@@ -72,7 +72,7 @@ class Objective {
 
   Variable loss(const LossBatch& batch) { return model_.loss(batch, options_.at); }
 
-  double validation() {
+  double validation(Communicator* ranks) {
     const Device device = model_.device();
     // Leave-last-out holds out only the last item of a history; the other items are training items.
     const LossPositions at = validation_.is_unseen ? options_.at : LossPositions::last;
@@ -82,7 +82,7 @@ class Objective {
           return model_.loss({.ids = batch.ids.to(device), .targets = targets.to(device)}, at)
               .item();
         },
-        validation_, model_.length(), at);
+        validation_, model_.length(), at, 256, ranks);
   }
 
  private:
@@ -106,17 +106,19 @@ ModelOptions model_of(const Options& options) {
 }
 
 std::vector<RankingMetrics> measure(NextItemModel& model, const HeldOut& part,
-                                    const OnRanks& on_ranks) {
+                                    const OnRanks& on_ranks, Communicator* ranks) {
   const std::vector<std::int64_t> at(std::begin(cutoffs), std::end(cutoffs));
-  const EvaluateOptions protocols[] = {{.cutoffs = at}, {.cutoffs = at, .leave_out_seen = true}};
+  const EvaluateOptions protocols[] = {{.cutoffs = at, .communicator = ranks},
+                                       {.cutoffs = at, .leave_out_seen = true}};
   return evaluate(model, part, protocols, on_ranks);
 }
 
 std::vector<RankingMetrics> measure_test(NextItemModel& model, const HeldOut& test,
                                          std::span<const std::string> users,
-                                         const std::string& title, std::uint64_t seed,
-                                         examples::RanksFile& ranks) {
-  const std::vector<RankingMetrics> metrics = measure(model, test, ranks.collect());
+                                         const std::string& title, const examples::RunOptions& run,
+                                         std::uint64_t seed, examples::RanksFile& ranks) {
+  const std::vector<RankingMetrics> metrics =
+      measure(model, test, ranks.collect(), run.processes->ranks());
   std::vector<std::string> protocols;
   for (const RankingMetrics& each : metrics) protocols.push_back(each.protocol().text());
   ranks.write({.task = "next", .method = title, .seed = seed}, protocols, users);
@@ -135,16 +137,17 @@ examples::Training model_training(NextItemModel& model, const Dataset& data, con
     adam->set_l2(options.model.tied ? "*embedding.weight" : "*head.weight", options.train.l2);
   const bool by_ndcg = options.loss.stop_on == StopOn::ndcg;
   const EvaluateOptions ranking{.cutoffs = {10}, .leave_out_seen = options.without_seen};
-  return examples::training_of(
-      model, std::move(adam), objective,
-      {.name = metric_name(options.loss.stop_on),
-       .larger_is_better = by_ndcg,
-       .measure =
-           [=, &model, &data] {
-             return by_ndcg ? evaluate(model, data.validation, ranking).ndcg(10)
-                            : objective->validation();
-           },
-       .chance = std::log(static_cast<double>(data.vocabulary.size()))});
+  return examples::training_of(model, std::move(adam), objective,
+                               {.name = metric_name(options.loss.stop_on),
+                                .larger_is_better = by_ndcg,
+                                .measure =
+                                    [=, &model, &data](Communicator* ranks) {
+                                      if (!by_ndcg) return objective->validation(ranks);
+                                      EvaluateOptions together = ranking;
+                                      together.communicator = ranks;
+                                      return evaluate(model, data.validation, together).ndcg(10);
+                                    },
+                                .chance = std::log(static_cast<double>(data.vocabulary.size()))});
 }
 
 examples::TrainReport train_model(NextItemModel& model, const Dataset& data, const Options& options,

@@ -18,15 +18,16 @@ namespace refrain::cmnrec {
 inline constexpr std::int64_t cutoffs[] = {5, 10, 20};
 
 /// Ranks the last item of each sequence among all items (first element) and among the items outside
-/// the history (second element).
+/// the history (second element). `ranks`: the processes that do so together; null for one.
 std::vector<RankingMetrics> measure(NextItemModel& model, const HeldOut& part,
-                                    const OnRanks& on_ranks = {});
+                                    const OnRanks& on_ranks = {}, Communicator* ranks = nullptr);
 
-/// measure() of the test part, which also appends the ranks to their file.
+/// measure() of the test part by the processes of the run, which also appends the ranks to their
+/// file.
 std::vector<RankingMetrics> measure_test(NextItemModel& model, const HeldOut& test,
                                          std::span<const std::string> users,
-                                         const std::string& title, std::uint64_t seed,
-                                         examples::RanksFile& ranks);
+                                         const std::string& title, const examples::RunOptions& run,
+                                         std::uint64_t seed, examples::RanksFile& ranks);
 
 /// The model that the options of train describe.
 ModelOptions model_of(const Options& options);

@@ -100,6 +100,7 @@ void add_evaluate(CLI::App& app, Options& options) {
   add_ranks_option(app, options.run);
   add_data(app, options);
   add_trained_model(app, options);
+  add_deadline_option(app, options.run);
 }
 
 void add_recommend(CLI::App& app, Options& options) {
@@ -181,7 +182,8 @@ constexpr Command<Options> commands[] = {
     {.name = "evaluate",
      .text = "Measure a trained model on the test part of its split",
      .add = add_evaluate,
-     .run = evaluate},
+     .run = evaluate,
+     .launch = Launch::together},
     {.name = "recommend",
      .text = "Print recommendations for users and histories",
      .add = add_recommend,

@@ -267,7 +267,10 @@ int run_command(const char* program, const char* text, std::span<const Command<O
         if (command.settle != nullptr) command.settle(*own_app, *own);
         if (app.count("--config") > 0) own->run.config = app["--config"]->as<std::string>();
         own->run.processes = &processes;
-        if (!processes.is_first()) own->run.log.clear();
+        if (!processes.is_first()) {
+          own->run.log.clear();
+          own->run.ranks.clear();
+        }
         processes.use_threads(own->run.threads);
         processes.use_device(own->run.device);
         return command.run(*own);

@@ -13,7 +13,6 @@
 #include "common/gpus.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/core/parallel.hpp"
-#include "refrain/distributed/agreement.hpp"
 #include "refrain/distributed/launcher.hpp"
 #include "refrain/train/trainer.hpp"
 
@@ -76,6 +75,14 @@ void Processes::use_device(Device device) {
 void Processes::wait_for_all() {
   if (ranks_ == nullptr || is_ready_) return;
   if (!agree({})) throw NotReady();
+}
+
+void Processes::expect_same(Identity own) {
+  wait_for_all();
+  if (ranks_ == nullptr) return;
+  const Identity build = build_identity();
+  own.insert(own.begin(), build.begin(), build.end());
+  handshake(*ranks_, own);
 }
 
 /// Tells all processes the errors of all; the first one prints them. True when there are none.
@@ -142,12 +149,12 @@ int run_launched(const char* program, Launch launch, const Transports& transport
 void expect_launch(const Processes& processes, Launch launch) {
   const std::string started = launched_as_one_of_several();
   if (launch == Launch::separate || processes.count() > 1 || started.empty()) return;
-  const bool can_train = launch == Launch::together;
+  const bool can_join = launch == Launch::together;
   throw OptionError(fmt::format(
       "expected one process, got several from a launcher ({}){}, which would write the same "
       "files: {}",
-      started, can_train ? " that MPI does not connect" : "",
-      can_train
+      started, can_join ? " that MPI does not connect" : "",
+      can_join
           ? "start one process, or build the program with the MPI of this launcher (REFRAIN_MPI)"
           : "start the program without mpirun or srun"));
 }

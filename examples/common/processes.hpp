@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "refrain/distributed/agreement.hpp"
 #include "refrain/distributed/communicator.hpp"
 
 namespace refrain::examples {
@@ -15,7 +16,7 @@ namespace refrain::examples {
 enum class Launch : std::uint8_t {
   one,       ///< not at all: they would write the same files
   separate,  ///< each on its own (recommend --all --part)
-  together,  ///< as the ranks of an MPI job, which train one model
+  together,  ///< as the ranks of an MPI job, which train or measure one model
 };
 
 /// Joins the ranks of this MPI job (mpi_world()), with the time that one waits for another.
@@ -43,7 +44,7 @@ class Processes {
   /// A process on its own.
   static Processes& alone();
 
-  /// The ranks that train together; null for one process.
+  /// The ranks that compute together; null for one process.
   Communicator* ranks() const { return gpus_ != nullptr ? gpus_.get() : ranks_.get(); }
   int count() const { return ranks_ == nullptr ? 1 : ranks_->size(); }
   /// True for the process that prints and writes files.
@@ -58,10 +59,14 @@ class Processes {
   /// first process prints how bytes move.
   void use_device(Device device);
 
-  /// Waits until all processes are ready to train, and does nothing when called again. When a
-  /// process has failed before, the first one prints the errors, and all throw NotReady.
+  /// Waits until all processes are ready to compute together, and does nothing when called again.
+  /// When a process has failed before, the first one prints the errors, and all throw NotReady.
   void wait_for_all();
   struct NotReady {};
+
+  /// Waits for all processes, and throws CommunicationError, with the differences, unless all have
+  /// the same build and the same values of `own`.
+  void expect_same(Identity own);
 
   /// Runs the command on each of several processes and returns the exit code. An error before
   /// wait_for_all(), or of the options, the handshake or the loss, is printed once if all have it,

@@ -22,6 +22,7 @@ class Running {
       : made_(std::move(made)),
         label_(fmt::format("{}, {}", place.label, candidate)),
         style_(progress_style(place)),
+        ranks_(place.processes->ranks()),
         trainer_(made_.training.module, *made_.training.optimizer,
                  search_options(made_.training, options, place)) {}
 
@@ -40,7 +41,7 @@ class Running {
     constexpr double diverged = std::numeric_limits<double>::quiet_NaN();
     try {
       const TrainingResult result =
-          made_.training.run(trainer_, [&](std::int64_t) { return validation.measure(); });
+          made_.training.run(trainer_, [&](std::int64_t) { return validation.measure(ranks_); });
       progress.finish();
       if (result.end == TrainingEnd::interrupted) return std::nullopt;
       return result.position.best_epoch >= 0 ? result.position.best_metric : diverged;
@@ -63,6 +64,7 @@ class Running {
   SearchedTraining made_;
   std::string label_;
   Progress::Style style_;
+  Communicator* ranks_;
   Trainer trainer_;
 };
 

@@ -124,8 +124,8 @@ TrainReport train(const Training& training, const TrainOptions& options, const T
     const std::vector<MetricLog::Text> texts{{"run", place.label}, {"metric", validation.name}};
     place.log->write(numbers, texts);
   });
-  const TrainingResult result =
-      training.run(trainer, [&](std::int64_t) { return validation.measure(); });
+  const TrainingResult result = training.run(
+      trainer, [&](std::int64_t) { return validation.measure(place.processes->ranks()); });
   progress.finish();
   report.epochs = result.position.epoch;
   report.seconds_per_epoch = result.seconds_per_epoch();

@@ -86,7 +86,8 @@ struct TrainReport {
 struct Validation {
   std::string name;
   bool larger_is_better = true;
-  std::function<double()> measure;
+  /// Measures it; `ranks`: the processes that do so together, null for one.
+  std::function<double(Communicator* ranks)> measure;
   /// The loss, in nats, of a network that gives every answer the same score. It is compared with
   /// the result of `measure` if smaller is better, otherwise with the training loss.
   double chance = 0;

@@ -1,13 +1,17 @@
 #include <fmt/format.h>
 
+#include <memory>
 #include <set>
+#include <utility>
 
+#include "common/all_users.hpp"
 #include "common/concat.hpp"
 #include "common/device.hpp"
 #include "common/run_log.hpp"
 #include "common/standard_streams.hpp"
 #include "peterrec/commands.hpp"
 #include "peterrec/evaluation.hpp"
+#include "refrain/train/content_hash.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -88,30 +92,43 @@ void print(const TaskData& task, const std::vector<Reference>& measured, const O
   }
 }
 
-void evaluate_base(const LoadedBase& base, const RawData& raw, const Options& options,
-                   Outputs& outputs) {
+/// A task to measure, and its patch set; null for the base's own scores.
+struct Measured {
+  TaskData task;
+  std::string path = {};
+  std::unique_ptr<PatchSet> patch = {};
+};
+
+Measured without_patch(const LoadedBase& base, const RawData& raw, const Options& options) {
   expect_held_out(base, "evaluate without --patch");
   if (!base.network->is_causal())
     throw OptionError(
         "evaluate: expected a causal base or --patch, got a non-causal base, which has no "
         "next-item scores");
   expect_length(raw, options.data);
-  const TaskData task = task_data(raw, base.vocabulary, next_task, options.data);
-  print(task, references(task, *base.network), options, outputs);
+  return {.task = task_data(raw, base.vocabulary, next_task, options.data)};
 }
 
-void evaluate_patch(const std::string& path, const LoadedBase& base, const RawData& raw,
-                    const Options& options, Outputs& outputs) {
-  const LoadedPatch patch = load_patch_set(path, base);
+Measured with_patch(const std::string& path, const LoadedBase& base, const RawData& raw,
+                    const Options& options) {
+  LoadedPatch patch = load_patch_set(path, base);
   const PatchNote& note = patch.note;
   print_search(path, note.search);
   if (task_kind(note.task) == TaskKind::next) expect_held_out(base, path);
-  const TaskData task =
+  TaskData task =
       task_data(raw, base.vocabulary, note.task, options_of(note, path, options), &note.targets);
   warn_of_other_users(note, task, path);
-  std::vector<Reference> measured = references(task, *base.network);
-  measured.insert(measured.begin(), {path, scorer_of(task, *base.network, *patch.set)});
-  print(task, measured, options, outputs);
+  return {.task = std::move(task), .path = path, .patch = std::move(patch.set)};
+}
+
+void measure(const Measured& measured, const LoadedBase& base, const Options& options,
+             Outputs& outputs) {
+  std::vector<Reference> all = references(measured.task, *base.network);
+  if (measured.patch != nullptr) {
+    all.insert(all.begin(),
+               {measured.path, scorer_of(measured.task, *base.network, *measured.patch)});
+  }
+  print(measured.task, all, options, outputs);
 }
 
 }  // namespace
@@ -126,13 +143,21 @@ Outcome evaluate(const Options& options) {
   const LoadedBase base = load_base(options.base_file, examples::device_of(options.run));
   const RawData raw = read_data(options.data);
   print_search(options.base_file, base.note.search);
-  if (options.patch_files.empty()) evaluate_base(base, raw, options, outputs);
-  std::set<std::string> measured;
+  // Everything is read first, so that an error in one file is reported before another is measured.
+  std::vector<Measured> all;
+  Identity own{{"base", base.hash},
+               {"data", examples::hash_of(raw.behaviour.source)},
+               {"target data", examples::hash_of(raw.behaviour.target)}};
+  if (options.patch_files.empty()) all.push_back(without_patch(base, raw, options));
+  std::set<std::string> known;
   for (const std::string& path : options.patch_files) {
-    if (!measured.insert(path).second)
+    if (!known.insert(path).second)
       throw OptionError("--patch: expected each file once, got " + path + " twice");
-    evaluate_patch(path, base, raw, options, outputs);
+    all.push_back(with_patch(path, base, raw, options));
+    own.emplace_back("patch " + path, content_hash(*all.back().patch));
   }
+  options.run.processes->expect_same(std::move(own));
+  for (const Measured& each : all) measure(each, base, options, outputs);
   return Outcome::done;
 }
 

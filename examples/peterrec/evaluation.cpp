@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "refrain/core/text.hpp"
+#include "refrain/distributed/agreement.hpp"
 #include "refrain/train/cooccurrence.hpp"
 #include "refrain/train/evaluate.hpp"
 #include "refrain/train/naive_bayes.hpp"
@@ -34,6 +35,18 @@ Reference baseline(const TaskData& task, const char* title, Baseline baseline, b
             const Tensor scores = model->scores(padded_batch(task.sources, rows, task.length));
             return has_specials ? without_specials(scores) : scores;
           }};
+}
+
+/// The scores of all examples [examples,targets], of which each process computes its share.
+Tensor scores_together(std::int64_t examples, std::int64_t targets, std::int64_t batch,
+                       const ScoreExamples& score, Communicator* ranks) {
+  const ExampleRange own = own_examples(examples, batch, ranks);
+  Tensor scores({own.end - own.begin, targets}, DType::f32);
+  for_own_batches(examples, batch, ranks, [&](std::int64_t begin, std::int64_t end) {
+    scores.slice(begin - own.begin, end - own.begin).copy_from(score(begin, end));
+  });
+  if (ranks == nullptr) return scores;
+  return gather_rows(*ranks, Tensor::zeros({scores.size(0)}, DType::i32), scores).values;
 }
 
 /// The histories of the training part, and the targets of each.
@@ -163,7 +176,7 @@ std::string Figures::note() const {
 }
 
 Figures measure(const TaskData& task, const TransferExamples& examples, const Protocols& protocols,
-                const Scorer& scorer, const OnRanks& on_ranks) {
+                const Scorer& scorer, const OnRanks& on_ranks, Communicator* ranks) {
   constexpr std::int64_t batch = 256;
   const auto score = [&](std::int64_t begin, std::int64_t end) {
     return scorer(
@@ -173,8 +186,10 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Pr
   Figures figures{.negatives = protocols.negatives};
   if (task.is_profile()) {
     const Tensor classes = Tensor::from<std::int32_t>({examples.size()}, examples.target);
+    const Tensor all_scores =
+        scores_together(examples.size(), task.targets.size(), batch, score, ranks);
     for_batches(examples.size(), batch, [&](std::int64_t begin, std::int64_t end) {
-      const Tensor scores = score(begin, end);
+      const Tensor scores = all_scores.slice(begin, end);
       figures.accuracy.add(scores, classes.slice(begin, end));
       figures.cross_entropy.add(scores, classes.slice(begin, end));
       if (!on_ranks) return;
@@ -187,7 +202,8 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Pr
                                 .allow_fewer_negatives = true,
                                 .seed = protocols.seed,
                                 .batch = batch,
-                                .first_item = 0};
+                                .first_item = 0,
+                                .communicator = ranks};
   refrain::EvaluateOptions sampled = full;
   sampled.negatives = protocols.negatives;
   const refrain::EvaluateOptions both[] = {full, sampled};
@@ -202,7 +218,8 @@ Figures measure(const TaskData& task, const TransferExamples& examples, const Pr
 
 Figures measure_test(const TaskData& task, const Options& options, const Reference& measured,
                      std::uint64_t seed, examples::RanksFile& ranks) {
-  Figures figures = measure(task, task.test, options.protocols(), measured.scorer, ranks.collect());
+  Figures figures = measure(task, task.test, options.protocols(), measured.scorer, ranks.collect(),
+                            options.run.processes->ranks());
   std::vector<std::string> protocols;
   for (const RankingMetrics& each : figures.rankings) protocols.push_back(each.protocol().text());
   if (task.is_profile()) protocols.push_back(fmt::format("full, {} classes", task.targets.size()));

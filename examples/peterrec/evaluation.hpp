@@ -73,12 +73,13 @@ struct Figures {
 
 /// Scores every example and ranks its target. The next-item task excludes the seen items. If an
 /// example has fewer possible negatives than requested, all examples are ranked among the smallest
-/// such number; the sampled protocol excludes examples without negatives.
+/// such number; the sampled protocol excludes examples without negatives. `ranks`: the processes
+/// that score the examples together, all with the same result; null for one.
 Figures measure(const TaskData& task, const TransferExamples& examples, const Protocols& protocols,
-                const Scorer& scorer, const OnRanks& on_ranks = {});
+                const Scorer& scorer, const OnRanks& on_ranks = {}, Communicator* ranks = nullptr);
 
-/// measure() of the test part, which also appends the ranks to their file. The rank in a profile
-/// task is that of the user's class among all classes.
+/// measure() of the test part by the processes of the options, which also appends the ranks to
+/// their file. The rank in a profile task is that of the user's class among all classes.
 Figures measure_test(const TaskData& task, const Options& options, const Reference& measured,
                      std::uint64_t seed, examples::RanksFile& ranks);
 

@@ -123,7 +123,9 @@ bool finetune_task(Options options, const LoadedBase& base, const TaskData& task
   std::vector<Reference> shown = references(task, *base.network);
   shown.insert(shown.begin(), {"test", scorer_of(task, network)});
   for (const auto& [title, scorer] : shown)
-    fmt::print("{}\n", measure(task, task.test, options.protocols(), scorer).text(title));
+    fmt::print("{}\n", measure(task, task.test, options.protocols(), scorer, {},
+                               options.run.processes->ranks())
+                           .text(title));
   return true;
 }
 

@@ -141,6 +141,7 @@ void add_evaluate(CLI::App& app, Options& options) {
   add_value(app, "--patch", options.patch_files,
             "Patch files to measure; default: the base's own next-item scores");
   add_sampled(app, options);
+  add_deadline_option(app, options.run);
 }
 
 void settle_evaluate(const CLI::App& app, Options& options) {
@@ -218,7 +219,8 @@ constexpr Command<Options> commands[] = {
      .text = "Measure patch sets on the test part",
      .add = add_evaluate,
      .run = evaluate,
-     .settle = settle_evaluate},
+     .settle = settle_evaluate,
+     .launch = Launch::together},
     {.name = "recommend",
      .text = "Print recommendations and predictions for users",
      .add = add_recommend,

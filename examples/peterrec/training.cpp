@@ -62,7 +62,7 @@ class SourceLoss {
   }
 
   /// Mean full softmax loss over the held-out rows.
-  double validation(NextItNet& network) const {
+  double validation(NextItNet& network, Communicator* ranks) const {
     const std::vector<std::int64_t>& valid = data_.split.valid;
     const std::span<const std::int64_t> rows = valid.empty() ? data_.split.train : valid;
     Random random(0x76616C6964);
@@ -76,7 +76,8 @@ class SourceLoss {
         },
         [&](const SequenceBatch& made) {
           return network.loss({made.ids.to(device), made.targets.to(device)}).item();
-        });
+        },
+        ranks);
   }
 
  private:
@@ -104,7 +105,7 @@ class BaseObjective {
     return source_.batch(epoch, step, slice);
   }
   Variable loss(const LossBatch& batch) const { return source_.loss(network_, batch); }
-  double validation() const { return source_.validation(network_); }
+  double validation(Communicator* ranks) const { return source_.validation(network_, ranks); }
 
  private:
   NextItNet& network_;
@@ -193,11 +194,12 @@ Training base_training(NextItNet& network, const SourceTask& source, const Train
   auto adam = std::make_unique<Adam>(network, examples::adam_options(options));
   if (options.l2 > 0)
     adam->set_l2(network.options().tied ? "embedding.weight" : "head.weight", options.l2);
-  return examples::training_of(network, std::move(adam), objective,
-                               {.name = "held-out loss",
-                                .larger_is_better = false,
-                                .measure = [objective] { return objective->validation(); },
-                                .chance = std::log(static_cast<double>(source.vocabulary.size()))});
+  return examples::training_of(
+      network, std::move(adam), objective,
+      {.name = "held-out loss",
+       .larger_is_better = false,
+       .measure = [objective](Communicator* ranks) { return objective->validation(ranks); },
+       .chance = std::log(static_cast<double>(source.vocabulary.size()))});
 }
 
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
@@ -223,8 +225,9 @@ Training task_training(TaskNetwork& network, const TaskData& task, const Transfe
       {.name = task.is_profile() ? "cross-entropy" : "MRR@5 (sampled)",
        .larger_is_better = !task.is_profile(),
        .measure =
-           [&task, protocols = options.protocols(), scorer = scorer_of(task, network)] {
-             return measure(task, task.validation, protocols, scorer).validation();
+           [&task, protocols = options.protocols(),
+            scorer = scorer_of(task, network)](Communicator* ranks) {
+             return measure(task, task.validation, protocols, scorer, {}, ranks).validation();
            },
        .chance = chance_of(network.task().options().head)});
 }

@@ -42,7 +42,7 @@ examples::Training training_of(const std::shared_ptr<SmallNetwork>& network, dou
   return examples::training_of(
       *network, std::make_unique<Sgd>(*network, SgdOptions{.learning_rate = rate}),
       std::make_shared<Objective>(Objective{network, rate, calls}),
-      {.name = "loss", .larger_is_better = false, .measure = [network] {
+      {.name = "loss", .larger_is_better = false, .measure = [network](Communicator*) {
          return static_cast<double>(network->loss(random_ids(20, 30, 999)).item());
        }});
 }
@@ -190,7 +190,7 @@ TEST_CASE("example search: an interruption ends it, a state file has its result"
       {.epochs = 2}, {}, {.label = "small"}, [&](const SearchCandidate& candidate) {
         const auto network = std::make_shared<SmallNetwork>(std::uint64_t{5});
         examples::Training training = training_of(network, candidate.learning_rate, calls);
-        training.validation.measure = [] {
+        training.validation.measure = [](Communicator*) {
           InterruptGuard::request();
           return 1.0;
         };

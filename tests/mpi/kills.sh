@@ -10,10 +10,7 @@ peterrec=$(realpath "$2")
 kills=$3
 RANDOM=${4:-1}
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
-if ! command -v "$launcher" > /dev/null; then
-  echo "SKIPPED: killed processes: the programs have no MPI, or there is no launcher"
-  exit 0
-fi
+need_launcher "killed processes"
 
 awk 'BEGIN {
   for (u = 1; u <= 120; ++u) {
@@ -22,7 +19,7 @@ awk 'BEGIN {
     print ""
   }
 }' > log.txt
-train=("$peterrec" pretrain --data log.txt --format user_items --channels 8 --dilations 1,2 --length 8 --slices 8 --epochs 40 --patience 40)
+train=("$peterrec" "${base[@]}" --data log.txt --format user_items --slices 8 --epochs 40 --patience 40)
 
 now() { date +%s%3N; }
 # job_processes: the processes of this folder's job, one id a line.

@@ -3,6 +3,7 @@
 ///   conformance   all cases of tests/distributed/conformance.hpp
 ///   train         trains a small recommender in eight slices and prints the hash of its parameters
 ///   count         trains a larger one and prints the bytes that each rank sent and received
+///   items ITEMS WIDTH STEPS [FOLDER]   trains a sharded item table (item_training.hpp)
 ///   large         a message of more than 1 GiB (two ranks; 5 GB of memory)
 ///   sleep         rank 1 sleeps in place of a call; the deadline ends the job
 ///   throw         rank 1 throws an exception
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "distributed/conformance.hpp"
+#include "distributed/item_training.hpp"
 #include "refrain/distributed/mpi.hpp"
 #include "refrain/train/content_hash.hpp"
 #include "refrain/train/fit.hpp"
@@ -78,6 +80,17 @@ void train(Communicator& communicator, std::int64_t width) {
 
 void gather(Communicator& communicator) { any_bits(communicator, 0); }
 
+/// What save_sharded() and load_sharded() throw is the error of all ranks.
+int train_items(Communicator& communicator, const test::items::Run& options) {
+  try {
+    test::items::train(communicator, options);
+  } catch (const DataError& error) {
+    if (communicator.rank() == 0) std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
+
 void run(const std::string& mode, Communicator& communicator) {
   const bool is_odd_one = communicator.rank() == 1;
   if (mode == "conformance") return conform(communicator);
@@ -119,12 +132,19 @@ void run(const std::string& mode, Communicator& communicator) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  const std::string mode = count == 2 ? arguments[1] : "";
+  const std::vector<std::string> given(arguments + 1, arguments + count);
+  const std::string mode = given.empty() ? "" : given[0];
   MpiOptions options;
   if (mode == "sleep") options.deadline = 1500ms;
   try {
     const std::unique_ptr<Communicator> communicator = mpi_world(options);
     try {
+      if (mode == "items" && given.size() >= 4) {
+        return train_items(*communicator, {.count = std::stoll(given[1]),
+                                           .width = std::stoll(given[2]),
+                                           .steps = std::stoll(given[3]),
+                                           .folder = given.size() > 4 ? given[4] : ""});
+      }
       run(mode, *communicator);
     } catch (const std::exception& error) {
       communicator->abort(error.what());

@@ -10,22 +10,7 @@ peterrec=$(realpath "$2")
 cmnrec=$(realpath "$3")
 source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
 
-# 120 users in no order of the lines; 40 items.
-log() {
-  awk -v shift="$1" 'BEGIN {
-    print "userId,movieId,rating,timestamp"
-    for (t = 12; t > 0; --t)
-      for (u = 1; u <= 120; ++u)
-        if ((u * t) % 5 != 0) printf "u%d,i%d,4,%d\n", (u * 7) % 120 + 1, (u * shift + t * (1 + u % 2)) % 40, 1000000000 + t * 60
-  }'
-}
-log 3 > log.csv
 log 5 > other.csv
-base=(pretrain --channels 8 --dilations 1,2 --length 8)
-pretrain=("${base[@]}" --data log.csv --epochs 2 --slices 8)
-finetune=(finetune --data log.csv --base held.base --task next --bottleneck 2 --length 8 --epochs 2 --slices 8 --force)
-memory=(train --schedule tsc --slots 2 --hidden 8 --embedding 8 --word-size 6 --attention 4 --length 6 --slices 8 --force)
-train=("${memory[@]}" --data log.csv --epochs 2)
 
 # A launcher whose processes MPI does not connect.
 run 1 env OMPI_COMM_WORLD_SIZE=2 "$peterrec" "${pretrain[@]}" --out refused
@@ -33,38 +18,9 @@ says "expected one process, got several from a launcher (OMPI_COMM_WORLD_SIZE=2)
 run 1 env OMPI_COMM_WORLD_SIZE=2 "$cmnrec" "${train[@]}" --out refused
 says "expected one process, got several from a launcher (OMPI_COMM_WORLD_SIZE=2) that MPI does not connect"
 [[ ! -e refused ]] || fail "a refused command wrote a file"
-if ! command -v "$launcher" > /dev/null; then
-  echo "SKIPPED: training on several processes: the programs have no MPI, or there is no launcher"
-  exit 0
-fi
+need_launcher "training on several processes"
 
-# says_once TEXT: one process alone prints it.
-says_once() { (($(grep -cF -- "$1" out) == 1)) || fail "expected the output to have once: $1"; }
-# same FILE...: all files have the bytes of the first one.
-same() {
-  local file
-  for file in "${@:2}"; do cmp "$1" "$file" || fail "$file differs from $1"; done
-}
-# compare_processes FILE "PROCESSES..." PROGRAM ARGS...: writes FILE.1 with one process and FILE.R
-# with each number of processes; all must be equal.
-compare_processes() {
-  local file=$1 processes
-  run 0 "${@:3}" --out "$file.1"
-  for processes in $2; do
-    mpi "$processes"
-    run 0 "${start[@]}" "${@:3}" --out "$file.$processes"
-    says_once "wrote $file.$processes"
-    same "$file.1" "$file.$processes"
-  done
-}
-
-# keep_pid PROGRAM...: runs it and leaves the process id of each rank. own_data FIRST SECOND
-# PROGRAM...: gives the second process other data than the others.
-cat > keep_pid << 'END'
-#!/bin/sh
-echo $$ > "pid.${OMPI_COMM_WORLD_RANK:-$PMI_RANK}"
-exec "$@"
-END
+# own_data FIRST SECOND PROGRAM...: gives the second process other data than the others.
 cat > own_data << 'END'
 #!/bin/sh
 data=$1
@@ -72,7 +28,7 @@ if [ "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}" = 1 ]; then data=$2; fi
 shift 2
 exec "$@" --data "$data"
 END
-chmod +x keep_pid own_data
+chmod +x own_data
 
 # Training.
 compare_processes base "2 3 5" "$peterrec" "${pretrain[@]}"
@@ -84,6 +40,38 @@ compare_processes patch "2 3" "$peterrec" "${finetune[@]}"
 says_once "test, full: "
 compare_processes memory "2 3" "$cmnrec" "${train[@]}"
 compare_processes search "3" "$cmnrec" "${train[@]}" --search 0.001,0.01 --search-epochs 1
+
+# Measuring: any number of processes print the figures of one, and the files of --ranks and --log
+# are equal. The 703 test users are in three batches.
+log 3 703 > many.csv
+awk 'BEGIN { print "user,churned"; for (u = 1; u <= 703; ++u) printf "u%d,%d\n", u, u % 3 == 0 }' > churned.csv
+# measure_processes PROGRAM ARGS...
+measure_processes() {
+  local processes
+  rm -f ranks.? figures.?
+  run 0 "$@" --ranks ranks.1 --log figures.1
+  mv out printed.1
+  for processes in 2 3; do
+    mpi "$processes"
+    run 0 "${start[@]}" "$@" --ranks "ranks.$processes" --log "figures.$processes"
+    same printed.1 out
+    same ranks.1 "ranks.$processes"
+    same figures.1 "figures.$processes"
+  done
+  (($(wc -l < ranks.1) >= 500)) || fail "expected the ranks of several batches"
+}
+tiny=(--data many.csv --epochs 1 --threads 1 --force)
+run 0 "$peterrec" "${base[@]}" "${tiny[@]}" --hold-out-last --out many.base
+run 0 "$cmnrec" "${memory[@]}" "${tiny[@]}" --out many.memory
+run 0 "$peterrec" finetune "${tiny[@]}" --base many.base --profiles churned.csv --task churned --length 8 --split 0.1,0.1,0.8 --out churned.patch
+measure_processes "$peterrec" evaluate --data many.csv --base many.base --length 8
+measure_processes "$peterrec" evaluate --data many.csv --profiles churned.csv --base many.base --patch churned.patch
+measure_processes "$cmnrec" evaluate --data many.csv --model many.memory
+mpi 3
+run 1 "${start[@]}" ./own_data many.csv log.csv "$peterrec" evaluate --base many.base --length 8
+says "data: rank 1 ("
+run 1 "${start[@]}" ./own_data many.csv missing.csv "$cmnrec" evaluate --model many.memory
+(($(grep -cE "^rank 1 \(.*\): cmnrec: .*missing.csv" out) == 1)) || fail "expected the error of rank 1 once"
 
 # The log has the lines of one process, except for the seconds.
 mpi 3
@@ -104,16 +92,9 @@ same whole continued.1
 rm -f state
 mpi 3
 long=("$cmnrec" "${memory[@]}" --data log.csv --patience 100000)
-"${start[@]}" ./keep_pid "${long[@]}" --epochs 100000 --resume state --log long.jsonl --out stopped > out 2>&1 &
-job=$!
-until grep -qs epoch long.jsonl; do
-  kill -0 "$job" 2> /dev/null || fail "the training ended too early"
-  sleep 0.05
-done
+start_training long.jsonl "${start[@]}" ./for_rank 1 -- "${long[@]}" --epochs 100000 --resume state --log long.jsonl --out stopped
 kill -TERM "$(cat pid.1)"
-status=0
-wait "$job" || status=$?
-((status != 0)) || fail "expected an exit code of an interrupted training, got 0"
+job_ends error
 says_once "the same command resumes from it; stopped was not written"
 epochs=$(sed -nE 's/.*interrupted after ([0-9]+) epochs?.*/\1/p' out)
 run 0 "${long[@]}" --epochs $((epochs + 1)) --resume state --out resumed
@@ -133,7 +114,7 @@ says_once "peterrec: training: the loss is "
 (($(grep -c "^rank " out) == 0)) || fail "expected an error of all processes"
 run 0 "${start[@]}" "$peterrec" pretrain --help
 says_once "--slices "
-run 1 "${start[@]}" "$peterrec" evaluate --data log.csv --base base.1
+run 1 "${start[@]}" "$peterrec" prepare --data log.csv --out refused
 says "start the program without mpirun or srun"
 
 # Errors of one process.
@@ -148,16 +129,9 @@ done
 
 # The first process cannot save its state: the job ends.
 mkdir gone
-"${start[@]}" "${long[@]}" --epochs 100000 --log gone.jsonl --resume gone/state --out refused > out 2>&1 &
-job=$!
-until grep -qs epoch gone.jsonl; do
-  kill -0 "$job" 2> /dev/null || fail "the training ended too early"
-  sleep 0.05
-done
+start_training gone.jsonl "${start[@]}" "${long[@]}" --epochs 100000 --log gone.jsonl --resume gone/state --out refused
 mv gone away  # at once, also while a file is written in it
-status=0
-wait "$job" || status=$?
-((status == 1)) || fail "expected exit code 1, got $status"
+job_ends 1
 says_once "gone/state"
 [[ ! -e refused ]] || fail "a failed training wrote its result"
 echo "all good"

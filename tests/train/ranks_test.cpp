@@ -2,6 +2,7 @@
 
 #include <array>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct Ended {
 
 struct Run {
   int threads = 1;
+  std::int64_t epochs = 2;
   std::int64_t slices = 8;
   std::string checkpoint = "";
   std::int64_t stop_at = 0;  ///< the step after which rank 0 asks for a stop; 0: none
@@ -42,7 +44,7 @@ Ended trained(const Dataset& data, const Run& run, Communicator* communicator) {
   std::int64_t done = 0;
   const TrainingResult result =
       fit(model, data,
-          {.epochs = 2,
+          {.epochs = run.epochs,
            .batch = run.batch,
            .slices = run.slices,
            .communicator = communicator,
@@ -82,6 +84,72 @@ std::vector<Ended> together(const Dataset& data, int ranks, const Run& run) {
   return all;
 }
 
+using Gradients = std::vector<Gradient>;
+
+void add_dense(Gradients& sum, const Gradients& more) {
+  if (sum.empty()) sum.resize(more.size());
+  for (std::size_t i = 0; i < more.size(); ++i) {
+    if (!more[i].is_sparse() && more[i].defined()) sum[i].add(more[i].dense());
+  }
+}
+
+/// The dense gradients of all slices added up as a reduction inside a transport does (MPI_SUM):
+/// every rank adds its slices from left to right, then the sums of the ranks are added.
+Gradients sum_by_ranks(const std::vector<Gradients>& slices, int ranks) {
+  Gradients total;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const SliceRange own = SliceTree(std::ssize(slices)).slices_of(rank, ranks);
+    Gradients sum;
+    for (std::int64_t s = own.begin; s < own.end; ++s)
+      add_dense(sum, slices[static_cast<std::size_t>(s)]);
+    add_dense(total, sum);
+  }
+  return total;
+}
+
+/// The hash of the model after an epoch of trained(), with the gradients of `ranks` ranks added by
+/// sum_by_ranks(); 0: in the tree.
+std::string epoch_by_sums(const Dataset& data, int ranks) {
+  SmallRecommender model(data.vocabulary.size(), {.keep = 0.7});
+  Adam adam(model);
+  NextItemBatches batches(data.training, {.length = model.length(), .batch_size = 40, .seed = 1});
+  const auto make = [&](std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+    return batches(epoch, step, slice);
+  };
+  const SliceTree tree(8);
+  model.train();
+  for (std::int64_t step = 0; step < batches.steps_per_epoch(); ++step) {
+    const auto batch = refrain::detail::make_slices(make, 0, step, tree, DType::f32);
+    SliceStreams draws(model.randoms());
+    std::vector<Gradients> slices;
+    SliceSum sum(tree);
+    for (std::int64_t s = 0; s < tree.slices(); ++s) {
+      const SequenceBatch& part = batch.slices[static_cast<std::size_t>(s)];
+      slices.emplace_back();
+      if (!refrain::detail::is_empty(part)) {
+        draws.begin(s);
+        const Variable loss = model.loss(part);
+        backward(multiply(loss, Variable(batch.weights.slice(s, s + 1).reshape(loss.shape()))));
+        slices.back() = adam.take_gradients();
+      }
+      sum.add(slices.back());
+    }
+    Gradients total = sum.finish();
+    if (ranks > 0) {
+      Gradients other = sum_by_ranks(slices, ranks);
+      for (std::size_t i = 0; i < total.size(); ++i) {
+        if (other[i].defined()) total[i] = std::move(other[i]);
+      }
+    }
+    adam.put_gradients(std::move(total));
+    adam.clip_gradients(5);
+    adam.step();
+    adam.zero_grad();
+  }
+  model.eval();
+  return content_hash(model);
+}
+
 }  // namespace ranks_test
 
 using namespace ranks_test;
@@ -105,6 +173,17 @@ TEST_CASE("ranks: any number of ranks ends with the bytes of one process",
   for (const Ended& ended : together(data, 3, {.delay = delay})) CHECK(ended == expected);
   const Ended few_rows = alone_trained(data, {.batch = 6});
   for (const Ended& ended : together(data, 3, {.batch = 6})) CHECK(ended == few_rows);
+}
+
+TEST_CASE("ranks: sums in the order of the ranks end with other bytes",
+          "[train][distributed][determinism]") {
+  const Dataset data = generated_dataset();
+  const std::string expected = alone_trained(data, {.epochs = 1}).model;
+  CHECK(epoch_by_sums(data, 0) == expected);
+  std::set<std::string> others;
+  for (const int ranks : {1, 2, 3, 5, 8}) others.insert(epoch_by_sums(data, ranks));
+  CHECK(others.size() == 4);  // one rank and eight ranks add all slices from left to right
+  CHECK_FALSE(others.contains(expected));
 }
 
 TEST_CASE("ranks: an interrupted run resumes on any number of ranks",

@@ -28,7 +28,7 @@ struct FitOptions {
   /// Slices of a batch, whose gradients are added up (TrainerOptions): with more slices less memory
   /// for activations; another number gives another run.
   std::int64_t slices = 1;
-  /// The ranks that train together (TrainerOptions); rank 0 alone shows progress.
+  /// The ranks that train and evaluate together (TrainerOptions); rank 0 alone shows progress.
   Communicator* communicator = nullptr;
   AdamOptions adam = {};  ///< for fit() without an optimizer
   /// Learning rate of a training step, counted from 0 over the whole run; empty: the constant rate
@@ -44,7 +44,8 @@ struct FitOptions {
   /// at least plateau_margin * |F| (TrainerOptions). 0: from the first epoch.
   double plateau_margin = 0;
   StopOn stop_on = StopOn::ndcg;
-  /// The protocol of the validation part; its first cutoff is the k of NDCG, HR and MRR.
+  /// The protocol of the validation part; its first cutoff is the k of NDCG, HR and MRR. Its
+  /// communicator is that of the training.
   EvaluateOptions validation{.cutoffs = {10}};
   std::uint64_t seed = 1;           ///< seed of the order of the batches
   Shuffle shuffle = Shuffle::full;  ///< order of the pieces; Shuffle::none gives no random order
@@ -111,9 +112,12 @@ TrainingResult fit(Model& model, Optimizer& optimizer, const Dataset& data,
     const auto validate = [&](std::int64_t) -> double {
       if (data.validation.rows.empty()) return std::numeric_limits<double>::quiet_NaN();
       if (options.stop_on == StopOn::loss)
-        return held_out_loss(model, data.validation, options.positions, options.validation.batch);
+        return held_out_loss(model, data.validation, options.positions, options.validation.batch,
+                             options.communicator);
       if constexpr (ScoringModel<Model>) {
-        return detail::figure_of(evaluate(model, data.validation, options.validation), options);
+        EvaluateOptions protocol = options.validation;
+        protocol.communicator = options.communicator;
+        return detail::figure_of(evaluate(model, data.validation, protocol), options);
       } else {
         throw OptionError(
             "fit: early stopping by a ranking needs a model with `Tensor scores(const Tensor&)`; "

@@ -47,9 +47,9 @@ struct TrainerOptions {
   /// The ranks that train together (data-parallel training), at most as many as slices. Each rank
   /// has its share of the slices of every batch (SliceTree::slices_of), and all end with the bytes
   /// of one process with the same number of slices; on GPUs these must be of one model. Without
-  /// pending_losses; must outlive the trainer. Every rank has the whole model and runs every
-  /// evaluation. Rank 0 alone writes the checkpoint, which all ranks must be able to read. Null, or
-  /// one rank: one process.
+  /// pending_losses; must outlive the trainer. Every rank has the whole model and calls every
+  /// evaluation, which may share its work among the ranks (EvaluateOptions). Rank 0 alone writes the
+  /// checkpoint, which all ranks must be able to read. Null, or one rank: one process.
   Communicator* communicator = nullptr;
   /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
