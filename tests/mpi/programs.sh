@@ -45,15 +45,18 @@ compare_processes search "3" "$cmnrec" "${train[@]}" --search 0.001,0.01 --searc
 # are equal. The 703 test users are in three batches.
 log 3 703 > many.csv
 awk 'BEGIN { print "user,churned"; for (u = 1; u <= 703; ++u) printf "u%d,%d\n", u, u % 3 == 0 }' > churned.csv
+# without_errors COMMAND...: standard error, which mpirun may mix into the lines of standard output,
+# goes to a file.
+without_errors() { "$@" 2> errors; }
 # measure_processes PROGRAM ARGS...
 measure_processes() {
   local processes
   rm -f ranks.? figures.?
-  run 0 "$@" --ranks ranks.1 --log figures.1
+  run 0 without_errors "$@" --ranks ranks.1 --log figures.1
   mv out printed.1
   for processes in 2 3; do
     mpi "$processes"
-    run 0 "${start[@]}" "$@" --ranks "ranks.$processes" --log "figures.$processes"
+    run 0 without_errors "${start[@]}" "$@" --ranks "ranks.$processes" --log "figures.$processes"
     same printed.1 out
     same ranks.1 "ranks.$processes"
     same figures.1 "figures.$processes"
