@@ -32,8 +32,8 @@ struct EvaluateOptions {
   std::int64_t batch = 256;  ///< sequences that are scored at a time
   /// The first id of an item: smaller ids are special and never ranked.
   std::int32_t first_item = special_ids;
-  /// The ranks that evaluate together: each ranks the examples of its batches (for_own_batches), and
-  /// every rank gets the ranks and figures of one process. Null: one process.
+  /// The ranks that evaluate together: each ranks the examples of its batches (for_own_batches),
+  /// and every rank gets the ranks and figures of one process. Null: one process.
   Communicator* communicator = nullptr;
 
   /// The protocol over `ids` ids, as in the metrics.
@@ -121,7 +121,8 @@ REFRAIN_API std::vector<RankingMetrics> rank_held_out(const ScoreIds& scores, co
 }  // namespace detail
 
 /// evaluate() with several protocols in one pass over the sequences; the first one determines the
-/// batch size and the communicator. `on_ranks` receives the ranks, with rows of the part as examples.
+/// batch size and the communicator. `on_ranks` receives the ranks, with rows of the part as
+/// examples.
 template <class Model>
 std::vector<RankingMetrics> evaluate(Model& model, const HeldOut& part,
                                      std::span<const EvaluateOptions> protocols,

@@ -48,8 +48,8 @@ struct TrainerOptions {
   /// has its share of the slices of every batch (SliceTree::slices_of), and all end with the bytes
   /// of one process with the same number of slices; on GPUs these must be of one model. Without
   /// pending_losses; must outlive the trainer. Every rank has the whole model and calls every
-  /// evaluation, which may share its work among the ranks (EvaluateOptions). Rank 0 alone writes the
-  /// checkpoint, which all ranks must be able to read. Null, or one rank: one process.
+  /// evaluation, which may share its work among the ranks (EvaluateOptions). Rank 0 alone writes
+  /// the checkpoint, which all ranks must be able to read. Null, or one rank: one process.
   Communicator* communicator = nullptr;
   /// Stop after this many consecutive evaluations without improvement; 0: never.
   std::int64_t patience = 0;
