@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,11 @@ namespace refrain::test::sharded {
 
 inline void on_ranks(int ranks, const std::function<void(Communicator&)>& body) {
   LocalGroup(ranks, {.deadline = std::chrono::seconds(60), .delay = {}}).run(body);
+}
+
+/// A check inside a rank. The assertions of Catch2 are for one thread.
+inline void expect(bool is_so, const std::string& what) {
+  if (!is_so) throw std::runtime_error("expected " + what);
 }
 
 /// The slices of one rank of tensors with a row for each row of the batch.
