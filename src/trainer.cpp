@@ -291,7 +291,26 @@ void Trainer::end_epoch(double metric, double evaluation_seconds) {
   if (on_epoch_) on_epoch_(report);
 }
 
-TrainingResult Trainer::finish(TrainingEnd end) {
+void Trainer::start() {
+  expect_same_ranks();
+  saved_at_ = now_seconds();
+  pending_.clear();
+  epochs_.clear();
+  if (!is_done()) begin_epoch();
+}
+
+void Trainer::begin_epoch() {
+  model_.train();
+  epoch_began_ = now_seconds();
+}
+
+TrainingResult Trainer::finish() {
+  return end_run(stopped_early() ? TrainingEnd::stopped_early : TrainingEnd::finished);
+}
+
+TrainingResult Trainer::interrupt() { return end_run(TrainingEnd::interrupted); }
+
+TrainingResult Trainer::end_run(TrainingEnd end) {
   settle(0);
   optimizer_.zero_grad();
   model_.eval();

@@ -9,7 +9,6 @@
 
 #include "common/standard_streams.hpp"
 #include "refrain/core/text.hpp"
-#include "refrain/train/training_progress.hpp"
 
 namespace refrain::examples {
 
@@ -80,66 +79,97 @@ TrainerOptions trainer_options(const Training& training, const TrainOptions& opt
           .capture_after = 3};
 }
 
-TrainReport train(const Training& training, const TrainOptions& options, const TrainPlace& place) {
-  const InterruptGuard guard;
-  const Validation& validation = training.validation;
+namespace {
+
+/// The options of a training's trainer, with those of its state file.
+TrainerOptions resumable_options(const Training& training, const TrainOptions& options,
+                                 const TrainPlace& place) {
   TrainerOptions run = trainer_options(training, options, place);
-  const bool has_schedule = static_cast<bool>(run.schedule);
   run.checkpoint = place.state_file;
   run.metadata = place.metadata;
   run.metadata["run"] = place.label;
   run.setting = place.setting;
-  Trainer trainer(training.module, *training.optimizer, std::move(run));
-  trainer.on_capture([&](const CaptureReport& report) {
+  return run;
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(const Training& training, const TrainOptions& options,
+                         const TrainPlace& place)
+    : training_(training),
+      options_(options),
+      place_(place),
+      trainer_(training.module, *training.optimizer, resumable_options(training, options, place)),
+      progress_({.label = place.label,
+                 .steps_per_epoch = training.steps_per_epoch,
+                 .metric = training.validation.name,
+                 .style = progress_style(place),
+                 .is_brief = place.is_one_of_many}),
+      report_{.label = place.label,
+              .metric = training.validation.name,
+              .chance = training.validation.chance,
+              .is_of_first = place.processes->is_first()} {
+  trainer_.on_capture([label = place.label](const CaptureReport& report) {
     if (report.is_captured) {
-      say("{}: the training step is captured: {} kernels in one launch\n", place.label,
-          report.kernels);
+      say("{}: the training step is captured: {} kernels in one launch\n", label, report.kernels);
     } else {
-      say("{}: the training step is not captured: {}\n", place.label, report.reason);
+      say("{}: the training step is not captured: {}\n", label, report.reason);
     }
   });
-  trainer.resume();
+  trainer_.resume();
   place.processes->wait_for_all();
-  TrainReport report;
-  report.is_of_first = place.processes->is_first();
-  report.label = place.label;
-  report.metric = validation.name;
-  report.chance = validation.chance;
-  TrainingProgress progress({.label = place.label,
-                             .steps_per_epoch = training.steps_per_epoch,
-                             .metric = validation.name,
-                             .style = progress_style(place),
-                             .is_brief = place.is_one_of_many});
-  trainer.on_step([&](const StepReport& step) { progress.show(step); });
-  trainer.on_epoch([&](const EpochReport& epoch) {
-    progress.show(epoch);
-    if (epoch.is_best) report.loss = epoch.loss;
-    if (place.log == nullptr) return;
-    std::vector<MetricLog::Number> numbers{{"epoch", static_cast<double>(epoch.epoch + 1)},
-                                           {"loss", epoch.loss},
-                                           {"validation", epoch.metric},
-                                           {"seconds", epoch.training_seconds},
-                                           {"seed", static_cast<double>(place.seed)}};
-    if (has_schedule) numbers.emplace_back("learning_rate", epoch.learning_rate);
-    const std::vector<MetricLog::Text> texts{{"run", place.label}, {"metric", validation.name}};
-    place.log->write(numbers, texts);
-  });
-  const TrainingResult result = training.run(
-      trainer, [&](std::int64_t) { return validation.measure(place.processes->ranks()); });
-  progress.finish();
-  report.epochs = result.position.epoch;
-  report.seconds_per_epoch = result.seconds_per_epoch();
-  report.best = result.position.best_metric;
-  if (!validation.larger_is_better && result.position.best_epoch >= 0) report.loss = report.best;
-  report.interrupted = result.end == TrainingEnd::interrupted;
-  report.curve = result.epochs;
-  const bool is_still_improving = !report.curve.empty() && report.curve.back().is_best &&
-                                  report.epochs == options.epochs && report.epochs > 1;
-  if (is_still_improving && !place.is_one_of_many) {
+  trainer_.on_step([this](const StepReport& step) { progress_.show(step); });
+  trainer_.on_epoch([this](const EpochReport& epoch) { show(epoch); });
+}
+
+void TrainingRun::show(const EpochReport& epoch) {
+  progress_.show(epoch);
+  if (epoch.is_best) report_.loss = epoch.loss;
+  if (place_.log == nullptr) return;
+  std::vector<MetricLog::Number> numbers{{"epoch", static_cast<double>(epoch.epoch + 1)},
+                                         {"loss", epoch.loss},
+                                         {"validation", epoch.metric},
+                                         {"seconds", epoch.training_seconds},
+                                         {"seed", static_cast<double>(place_.seed)}};
+  if (rate_schedule(options_, training_.steps_per_epoch))
+    numbers.emplace_back("learning_rate", epoch.learning_rate);
+  const std::vector<MetricLog::Text> texts{{"run", place_.label},
+                                           {"metric", training_.validation.name}};
+  place_.log->write(numbers, texts);
+}
+
+TrainReport TrainingRun::run() {
+  return report(training_.run(trainer_, [this](std::int64_t) {
+    return training_.validation.measure(place_.processes->ranks());
+  }));
+}
+
+bool TrainingRun::evaluate_epoch() {
+  return trainer_.evaluate_epoch(
+      [this](std::int64_t) { return training_.validation.measure(place_.processes->ranks()); });
+}
+
+TrainReport TrainingRun::report(const TrainingResult& result) {
+  progress_.finish();
+  report_.epochs = result.position.epoch;
+  report_.seconds_per_epoch = result.seconds_per_epoch();
+  report_.best = result.position.best_metric;
+  if (!training_.validation.larger_is_better && result.position.best_epoch >= 0)
+    report_.loss = report_.best;
+  report_.interrupted = result.end == TrainingEnd::interrupted;
+  report_.curve = result.epochs;
+  const bool is_still_improving = !report_.curve.empty() && report_.curve.back().is_best &&
+                                  report_.epochs == options_.epochs && report_.epochs > 1;
+  if (is_still_improving && !place_.is_one_of_many) {
     say("{}: the last epoch was the best (*), so more --epochs may improve the result\n",
-        place.label);
+        place_.label);
   }
-  return report;
+  return report_;
+}
+
+TrainReport train(const Training& training, const TrainOptions& options, const TrainPlace& place) {
+  const InterruptGuard guard;
+  return TrainingRun(training, options, place).run();
 }
 
 void expect_better_than_chance(const TrainReport& report, const std::string& out,

@@ -15,6 +15,7 @@
 #include "refrain/train/optimizer.hpp"
 #include "refrain/train/progress.hpp"
 #include "refrain/train/trainer.hpp"
+#include "refrain/train/training_progress.hpp"
 
 namespace refrain::examples {
 
@@ -50,6 +51,7 @@ struct TrainPlace {
   std::uint64_t seed = 1;
   Device device = Device::cpu;  ///< device of the module's parameters
   bool is_one_of_many = false;  ///< without a terminal, all epochs are printed on one line
+  bool is_quiet = false;        ///< without a progress line
   Metadata metadata = {};       ///< further texts of the state file
   Processes* processes = &Processes::alone();
 };
@@ -78,8 +80,8 @@ struct TrainReport {
   double loss = std::numeric_limits<double>::quiet_NaN();
   double chance = 0;  ///< Validation::chance
   bool interrupted = false;
-  bool is_of_first = true;         ///< this process writes the result (Processes::is_first())
-  std::vector<EpochReport> curve;  ///< epochs of this process
+  bool is_of_first = true;           ///< this process writes the result (Processes::is_first())
+  std::vector<EpochReport> curve{};  ///< epochs of this process
 };
 
 /// The figure that is measured on the validation part.
@@ -130,12 +132,41 @@ Training training_of(Module& module, std::unique_ptr<Optimizer> optimizer,
 
 /// The style of the progress line: only the first process shows it.
 inline Progress::Style progress_style(const TrainPlace& place) {
-  return place.processes->is_first() ? Progress::Style::automatic : Progress::Style::quiet;
+  return place.processes->is_first() && !place.is_quiet ? Progress::Style::automatic
+                                                        : Progress::Style::quiet;
 }
 
 /// The options of a training's trainer, without those of its state file.
 TrainerOptions trainer_options(const Training& training, const TrainOptions& options,
                                const TrainPlace& place);
+
+/// A training in progress: its trainer, resumed from the state file if there is one, with progress
+/// output and log. Throws DataError, with the differences, if the state file belongs to a run with
+/// another setting.
+class TrainingRun {
+ public:
+  TrainingRun(const Training& training, const TrainOptions& options, const TrainPlace& place);
+
+  /// The training's own loop, until the last epoch, early stopping or an interruption.
+  TrainReport run();
+
+  /// For a loop over several trainings: see Trainer::start().
+  Trainer& trainer() noexcept { return trainer_; }
+  bool evaluate_epoch();
+  TrainReport finish() { return report(trainer_.finish()); }
+  TrainReport interrupt() { return report(trainer_.interrupt()); }
+
+ private:
+  void show(const EpochReport& epoch);
+  TrainReport report(const TrainingResult& result);
+
+  const Training& training_;
+  const TrainOptions& options_;
+  TrainPlace place_;
+  Trainer trainer_;
+  TrainingProgress progress_;
+  TrainReport report_;
+};
 
 /// Trains until the last epoch, early stopping or an interruption; several processes train
 /// together. Throws DataError, with the differences, if the state file belongs to a run with

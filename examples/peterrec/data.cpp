@@ -152,6 +152,28 @@ TaskKind task_kind(const std::string& name) {
   return examples::choice_of<TaskKind>(name).value_or(TaskKind::profile);
 }
 
+void expand_tasks(Options& options) {
+  std::vector<std::string>& names = options.task.names;
+  if (std::find(names.begin(), names.end(), all_tasks) == names.end()) return;
+  if (names.size() > 1)
+    throw OptionError("--task all: expected no other task beside all attributes");
+  if (options.data.profiles.empty())
+    throw OptionError("--task all: expected --profiles, whose attributes are the tasks");
+  const Profiles profiles = read_profiles(
+      options.data.profiles,
+      {.skip_bad_lines = options.data.skip_bad_lines, .user_column = options.data.user_column});
+  names.clear();
+  for (const Profiles::Attribute& attribute : profiles.attributes) {
+    if (attribute.values.size() > 1) {
+      names.push_back(attribute.name);
+    } else {
+      examples::say("attribute {}: fewer than two values, no task\n", attribute.name);
+    }
+  }
+  if (names.empty())
+    throw OptionError("--task all: expected an attribute with at least two values, got none");
+}
+
 void expect_tasks(const TaskOptions& options) {
   const std::vector<std::string>& names = options.names;
   if (names.empty())

@@ -62,6 +62,11 @@ TaskKind task_kind(const std::string& name);
 inline constexpr const char* next_task = "next";
 /// The name of the base's own head, which differs from next if there is a patch for next.
 inline constexpr const char* base_task = "base";
+/// The name that stands for all attributes of the profiles.
+inline constexpr const char* all_tasks = "all";
+/// Replaces all_tasks by the attributes of --profiles that have at least two values; prints which
+/// ones have fewer. Throws OptionError without --profiles, and beside other names.
+void expand_tasks(Options& options);
 /// Throws OptionError for an empty list of tasks, for a task named base_task, and for label
 /// smoothing without a task of profiles.
 void expect_tasks(const TaskOptions& options);

@@ -9,8 +9,9 @@
 #include "common/run_log.hpp"
 #include "common/saved_config.hpp"
 #include "common/search.hpp"
+#include "common/standard_streams.hpp"
 #include "peterrec/commands.hpp"
-#include "peterrec/training.hpp"
+#include "peterrec/together.hpp"
 #include "refrain/core/text.hpp"
 #include "refrain/data/data_hash.hpp"
 
@@ -71,67 +72,182 @@ std::unique_ptr<TaskNetwork> task_network(const Options& options, const LoadedBa
   return std::make_unique<TaskNetwork>(base.network, shape, options.task, task, random);
 }
 
-/// Searches the learning rate and sets it in `options`. Returns nullopt when the search was
+/// One task of the command: its data, file and network.
+struct Job {
+  const TaskData* task = nullptr;
+  std::string path{};
+  Options options{};  ///< with the learning rate of the task's search
+  std::unique_ptr<TaskNetwork> network{};
+  PatchNote note{};
+  TrainPlace place{};
+  bool has_begun = false;
+  std::string error{};                   ///< why no file was written
+  std::optional<TrainReport> trained{};  ///< of a finished training
+};
+
+/// Searches the learning rate and sets it in the job. Returns false when the search was
 /// interrupted.
-std::optional<examples::SearchRecord> search_task(const LoadedBase& base, const TaskData& task,
-                                                  const TrainPlace& place, Options& options) {
-  std::optional<examples::SearchRecord> found = examples::search(
-      options.search, options.finetune, place,
+bool search_task(const LoadedBase& base, Job& job) {
+  job.note.search = examples::search(
+      job.options.search, job.options.finetune, job.place,
       [&](const examples::SearchCandidate& candidate) -> examples::SearchedTraining {
-        Options own = options;
+        Options own = job.options;
         own.finetune.learning_rate = candidate.learning_rate;
-        const std::shared_ptr<TaskNetwork> network = task_network(own, base, task);
-        return {network, task_training(*network, task, task.training, own, place.seed)};
+        const std::shared_ptr<TaskNetwork> network = task_network(own, base, *job.task);
+        return {network,
+                task_training(*network, *job.task, job.task->training, own, job.place.seed)};
       });
-  if (found) options.finetune.learning_rate = found->choice().learning_rate;
-  return found;
+  if (!job.note.search) return false;
+  job.options.finetune.learning_rate = job.note.search->choice().learning_rate;
+  examples::keep_search(job.place, *job.note.search);
+  return true;
 }
 
-/// Fine-tunes one task, writes its patch file and prints the figures of the test part. Returns
-/// false for an interrupted run.
-bool finetune_task(Options options, const LoadedBase& base, const TaskData& task,
-                   const std::string& path, examples::RunLog& log) {
-  const std::unique_ptr<TaskNetwork> made = task_network(options, base, task);
-  TaskNetwork& network = *made;
-  PatchNote note{.task = task.name,
-                 .targets = task.targets,
-                 .split = options.data.split,
-                 .split_seed = options.data.split_seed,
-                 .users = task.users,
-                 .test_users = task.test_hash,
-                 .length = task.length};
+/// Creates the network of a job and its place of training, after a search if one is asked for.
+/// Returns false when the search was interrupted.
+bool prepare(const LoadedBase& base, examples::RunLog& log, Job& job) {
+  const TaskData& task = *job.task;
+  const Options& options = job.options;
+  job.network = task_network(options, base, task);
+  job.note = {.task = task.name,
+              .targets = task.targets,
+              .split = options.data.split,
+              .split_seed = options.data.split_seed,
+              .users = task.users,
+              .test_users = task.test_hash,
+              .length = task.length};
   fmt::print("task {}: {} training examples, {} targets; {} of {} parameters are trained\n",
              task.name, with_commas(task.training.size()), with_commas(task.targets.size()),
-             with_commas(network.trainable_count()),
-             with_commas(base.network->parameter_count() + network.parameter_count()));
-  TrainPlace place = examples::training_place(options.run, log, task.name, options.state_file);
+             with_commas(job.network->trainable_count()),
+             with_commas(base.network->parameter_count() + job.network->parameter_count()));
+  job.place = examples::training_place(options.run, log, task.name, options.state_file);
   if (options.search.is_on) {
-    place.setting["data"] = hash_of(task);
-    note.search = search_task(base, task, place, options);
-    if (!note.search) {
-      examples::interrupted_search(place.label, path);
+    job.place.setting["data"] = hash_of(task);
+    if (!search_task(base, job)) {
+      examples::interrupted_search(job.place.label, job.path);
       return false;
     }
-    examples::keep_search(place, *note.search);
   }
-  place.setting.merge(run_setting(options, base.hash, network.task(), task, note));
-  const TrainReport report = train_task(network, task, task.training, options, place);
-  const Outcome outcome = examples::finish_training(
-      report, path, options.state_file, options.run.force,
-      [&](const std::string&) { save_patch_set(path, network.task(), base.hash, note); });
-  if (outcome == Outcome::interrupted) return false;
-  std::vector<Reference> shown = references(task, *base.network);
-  shown.insert(shown.begin(), {"test", scorer_of(task, network)});
-  for (const auto& [title, scorer] : shown)
-    fmt::print("{}\n", measure(task, task.test, options.protocols(), scorer, {},
-                               options.run.processes->ranks())
-                           .text(title));
+  job.place.setting.merge(run_setting(job.options, base.hash, job.network->task(), task, job.note));
   return true;
+}
+
+/// Writes the patch file of a trained job.
+Outcome save(const LoadedBase& base, Job& job, const TrainReport& report) {
+  const Outcome outcome = examples::finish_training(
+      report, job.path, job.options.state_file, job.options.run.force, [&](const std::string&) {
+        save_patch_set(job.path, job.network->task(), base.hash, job.note);
+      });
+  if (outcome != Outcome::interrupted) job.trained = report;
+  return outcome;
+}
+
+/// Prints the figures of a job on the test part, beside those of the references.
+void print_figures(const LoadedBase& base, const Job& job) {
+  std::vector<Reference> shown = references(*job.task, *base.network);
+  shown.insert(shown.begin(), {"test", scorer_of(*job.task, *job.network)});
+  for (const auto& [title, scorer] : shown) {
+    fmt::print("{}\n", measure(*job.task, job.task->test, job.options.protocols(), scorer, {},
+                               job.options.run.processes->ranks())
+                           .text(title));
+  }
+}
+
+/// Trains the jobs one after the other.
+Outcome train_in_turn(const LoadedBase& base, examples::RunLog& log, std::vector<Job>& jobs) {
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    Job& job = jobs[i];
+    if (prepare(base, log, job) && save(base, job,
+                                        train_task(*job.network, *job.task, job.task->training,
+                                                   job.options, job.place)) == Outcome::done) {
+      print_figures(base, job);
+      continue;
+    }
+    for (std::size_t later = i + 1; later < jobs.size(); ++later)
+      fmt::print("task {} was not trained\n", jobs[later].task->name);
+    return Outcome::interrupted;
+  }
+  return Outcome::done;
+}
+
+/// Prints a line for each trained job: its figures on the test part and those of a reference that
+/// counts.
+void print_table(const std::vector<Job>& jobs) {
+  std::size_t width = 4;
+  for (const Job& job : jobs) width = std::max(width, job.task->name.size());
+  fmt::print("\n{:<{}} {:>9} {:>8} {:>7}  {}\n", "task", width, "training", "targets", "epochs",
+             "figures of the test part, and of the most frequent target");
+  for (const Job& job : jobs) {
+    if (!job.trained) continue;
+    const auto figures = [&](const Scorer& scorer) {
+      return measure(*job.task, job.task->test, job.options.protocols(), scorer).list();
+    };
+    const std::vector<Figure> own = figures(scorer_of(*job.task, *job.network));
+    const std::vector<Figure> frequent = figures(popularity(*job.task).scorer);
+    fmt::print("{:<{}} {:>9} {:>8} {:>7}", job.task->name, width,
+               with_commas(job.task->training.size()), with_commas(job.task->targets.size()),
+               job.trained->epochs);
+    for (std::size_t i = 0; i < own.size(); ++i)
+      fmt::print("  {} {:.4f} ({:.4f})", own[i].column, own[i].value, frequent[i].value);
+    fmt::print("\n");
+  }
+  examples::flush_output();
+}
+
+/// Trains the jobs in one pass, at most TaskOptions::at_once at a time.
+Outcome train_in_one_pass(const LoadedBase& base, examples::RunLog& log, std::vector<Job>& jobs) {
+  std::vector<PreparedTask> prepared;
+  for (Job& job : jobs) {
+    if (!prepare(base, log, job)) return Outcome::interrupted;
+    job.place.is_one_of_many = true;
+    job.place.is_quiet = true;
+    prepared.push_back({job.network.get(), job.task, &job.options, job.place});
+  }
+  const std::int64_t at_once = tasks_at_once(jobs.front().options, prepared);
+  fmt::print("{} in one pass, {} at a time: {:.1f} MiB for parameters, gradients and optimizer\n",
+             counted(std::ssize(jobs), "task"), at_once,
+             static_cast<double>(training_bytes(prepared, at_once)) / 1048576);
+  examples::flush_output();
+  std::size_t ended = 0;
+  train_together(*base.network, prepared, at_once, [&](const TrainedTask& trained) {
+    Job& job = jobs[trained.number];
+    job.has_begun = true;
+    job.error = trained.error;
+    if (!job.error.empty()) return;
+    try {
+      save(base, job, trained.report);
+    } catch (const Error& error) {  // the other tasks go on
+      job.error = error.what();
+    }
+  });
+  bool is_interrupted = false;
+  std::string failed;
+  for (const Job& job : jobs) {
+    if (!job.error.empty()) {
+      failed += fmt::format("{}task {}: {}", failed.empty() ? "" : "\n", job.task->name, job.error);
+    } else if (!job.trained) {
+      is_interrupted = true;
+      if (!job.has_begun) fmt::print("task {} was not trained\n", job.task->name);
+    }
+    if (job.trained) ++ended;
+  }
+  if (ended > 0) print_table(jobs);
+  if (!failed.empty()) throw Error(failed);
+  return is_interrupted ? Outcome::interrupted : Outcome::done;
+}
+
+/// True when a pass can compute the steps of all tasks.
+bool fit_one_pass(const Options& options) {
+  return options.task.names.size() > 1 && options.task.at_once != 1 &&
+         options.task.insertion != Insertion::none && options.finetune.slices == 1 &&
+         options.run.processes->count() == 1 && options.run.device == Device::cpu;
 }
 
 }  // namespace
 
-Outcome finetune(const Options& options) {
+Outcome finetune(const Options& given) {
+  Options options = given;
+  expand_tasks(options);
   const std::vector<std::string>& names = options.task.names;
   expect_tasks(options.task);
   examples::expect_warmup(options.finetune);
@@ -162,13 +278,11 @@ Outcome finetune(const Options& options) {
     if (options.search.is_on)
       examples::expect_searchable(task.training.size(), task.validation.size());
   }
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    if (finetune_task(options, base, tasks[i], paths[i], log)) continue;
-    for (std::size_t later = i + 1; later < names.size(); ++later)
-      fmt::print("task {} was not trained\n", names[later]);
-    return Outcome::interrupted;
-  }
-  return Outcome::done;
+  std::vector<Job> jobs;
+  for (std::size_t i = 0; i < tasks.size(); ++i)
+    jobs.push_back({.task = &tasks[i], .path = paths[i], .options = options});
+  return fit_one_pass(options) ? train_in_one_pass(base, log, jobs)
+                               : train_in_turn(base, log, jobs);
 }
 
 }  // namespace refrain::peterrec

@@ -37,6 +37,7 @@ class TaskNetwork final : public Module {
   const NextItNet& base() const noexcept { return *base_; }
   NextItNet& base() noexcept { return *base_; }
   const PatchSet& task() const noexcept { return task_; }
+  PatchSet& task() noexcept { return task_; }
 
   void visit_members(Visitor& visitor) override {
     if (owns_base_) visitor.module("base", *base_);

@@ -69,7 +69,8 @@ struct TaskOptions {
   HeadLoss item_loss = HeadLoss::softmax;
   Negatives negatives = Negatives::uniform;
   double rho = 0.3;
-  double smoothing = 0;  ///< label smoothing of the tasks of profiles
+  double smoothing = 0;      ///< label smoothing of the tasks of profiles
+  std::int64_t at_once = 0;  ///< tasks that train in one pass; 0: tasks_at_once()
 };
 
 /// True for the options of evaluate that the command line gives and a patch file also stores.

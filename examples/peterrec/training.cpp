@@ -12,19 +12,17 @@ namespace {
 
 using examples::LossBatch;
 
-/// The inputs of a task's loss.
-struct TaskBatch {
-  Tensor ids;
-  Tensor targets;
-  Tensor negatives{};  ///< for the pair losses only
-  LossBatch source{};  ///< for multi-task learning only
+/// The inputs of a task's loss and, for multi-task learning, of the source task's.
+struct JointBatch {
+  TaskBatch task;
+  LossBatch source{};
 
   /// The counted targets of the task and of the source task.
-  std::vector<std::int64_t> counted() const { return {targets.numel(), source.counted()}; }
+  std::vector<std::int64_t> counted() const { return {task.targets.numel(), source.counted()}; }
 
   template <class Function>
   void visit(Function&& function) {
-    for (Tensor* tensor : {&ids, &targets, &negatives}) function(*tensor);
+    for (Tensor* tensor : {&task.ids, &task.targets, &task.negatives}) function(*tensor);
     source.visit(function);
   }
 };
@@ -117,17 +115,7 @@ class TaskLoss {
  public:
   TaskLoss(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,
            const Options& options, std::uint64_t seed, const SourceTask* joint)
-      : network_(network),
-        task_(task),
-        examples_(examples),
-        batches_(examples.size(),
-                 {.batch_size = fine_tuning_batch(options.finetune, examples.size()),
-                  .seed = seed,
-                  .shuffle = options.finetune.shuffle}) {
-    if (network.task().options().head.loss != HeadLoss::softmax) {
-      negatives_.emplace(NegativeSampler::Options{
-          .kind = options.task.negatives, .items = task.targets.size(), .rho = options.task.rho});
-    }
+      : network_(network), batches_(network, task, examples, options, seed) {
     if (joint != nullptr)
       source_.emplace(*joint, BatchSampler::Options{.batch_size = fine_tuning_batch(
                                                         options.finetune, examples.size()),
@@ -137,13 +125,8 @@ class TaskLoss {
   std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
 
   /// A slice of the batch of a training step, on the host.
-  TaskBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
-    const TransferBatch made =
-        transfer_batch(task_.sources, examples_, batches_.rows(epoch, step, slice), task_.length,
-                       placement_of(network_.base()));
-    TaskBatch batch{.ids = made.ids, .targets = made.targets};
-    Random random = batches_.random(epoch, step, slice);
-    if (negatives_) batch.negatives = negatives_->draw(made.targets, random);
+  JointBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice) {
+    JointBatch batch{.task = batches_.batch(epoch, step, slice)};
     if (source_) {
       const std::int64_t total = epoch * steps_per_epoch() + step;
       batch.source = source_->batch(total / source_->steps_per_epoch(),
@@ -153,21 +136,18 @@ class TaskLoss {
   }
 
   /// The terms of the loss; undefined where a slice has no rows.
-  std::vector<Variable> loss(const TaskBatch& batch) const {
+  std::vector<Variable> loss(const JointBatch& batch) const {
     std::vector<Variable> terms(source_ ? 2 : 1);
-    if (batch.targets.numel() > 0) {
-      terms[0] = network_.task().loss(network_.user(batch.ids), batch.targets, batch.negatives);
-    }
+    const auto& [ids, targets, negatives] = batch.task;
+    if (targets.numel() > 0)
+      terms[0] = network_.task().loss(network_.user(ids), targets, negatives);
     if (batch.source.targets.numel() > 0) terms[1] = source_->loss(network_.base(), batch.source);
     return terms;
   }
 
  private:
   TaskNetwork& network_;
-  const TaskData& task_;
-  const TransferExamples& examples_;
-  BatchSampler batches_;
-  std::optional<NegativeSampler> negatives_;
+  TaskBatches batches_;
   std::optional<SourceLoss> source_;
 };
 
@@ -205,13 +185,6 @@ Training base_training(NextItNet& network, const SourceTask& source, const Train
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        const TrainPlace& place) {
   return examples::train(base_training(network, source, options, place.seed), options, place);
-}
-
-std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples) {
-  if (options.batch > 0) return options.batch;
-  std::int64_t batch = 8;
-  while (batch < 64 && 2 * batch <= examples / 10) batch *= 2;
-  return batch;
 }
 
 Training task_training(TaskNetwork& network, const TaskData& task, const TransferExamples& examples,

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "common/training.hpp"
-#include "peterrec/evaluation.hpp"
+#include "peterrec/task_batches.hpp"
 
 namespace refrain::peterrec {
 
@@ -27,12 +27,6 @@ Training base_training(NextItNet& network, const SourceTask& source, const Train
 /// (smallest loss), or the latest ones when the run was interrupted.
 TrainReport train_base(NextItNet& network, const SourceTask& source, const TrainOptions& options,
                        const TrainPlace& place);
-
-/// The batch size for a number of examples: TrainOptions::batch, or, if that is 0, a tenth of the
-/// examples, rounded down to a power of two and limited to [8, 64]. With larger batches, a small
-/// data set would have so few training steps per epoch that early stopping would end training too
-/// soon.
-std::int64_t fine_tuning_batch(const TrainOptions& options, std::int64_t examples);
 
 /// The training of a task on `examples`. `joint`: the source task of multi-task learning. Network
 /// and data must outlive it.

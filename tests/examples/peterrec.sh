@@ -444,7 +444,7 @@ interrupt '"epoch":2' pretrain --data users.txt "${tiny[@]}" --out new.safetenso
 says "the parameters so far are in new.safetensors"
 [[ -e new.safetensors ]] || fail "the trained parameters were not written"
 cp gender.patch.safetensors before
-interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age
+interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age --tasks-at-once 1
 says "gender.patch.safetensors already exists and was not overwritten"
 says "task age was not trained"
 cmp before gender.patch.safetensors || fail "an interrupted run has replaced its --out"

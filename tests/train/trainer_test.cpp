@@ -127,6 +127,46 @@ TEST_CASE("trainer: early stopping keeps the best parameters", "[train][trainer]
   CHECK(content_hash(last.model) == last.hashes[2]);
 }
 
+TEST_CASE("trainer: its pieces give the results of run()", "[train][trainer]") {
+  InterruptGuard::clear();
+  const auto ids = [](std::int64_t epoch, std::int64_t step) {
+    return random_ids(8, 30, static_cast<std::uint64_t>(epoch * 100 + step));
+  };
+  const TrainerOptions options{
+      .epochs = 6, .steps_per_epoch = 5, .max_norm = 0.5, .patience = 1, .larger_is_better = false};
+  const auto train = [&](bool in_pieces) {
+    SmallNetwork model(5);
+    Adam adam(model, {.learning_rate = 0.05});
+    Trainer trainer(model, adam, options);
+    std::vector<double> losses;
+    trainer.on_step([&](const StepReport& step) { losses.push_back(step.loss); });
+    const auto evaluate = [&](std::int64_t) { return model.loss(random_ids(20, 30, 999)).item(); };
+    TrainingResult result;
+    if (in_pieces) {
+      trainer.start();
+      while (!trainer.is_done()) {
+        CHECK(model.is_training());
+        while (trainer.has_step()) {
+          trainer.begin_step();
+          const Variable loss = model.loss(ids(trainer.position().epoch, trainer.position().step));
+          backward(loss);
+          trainer.end_step(loss.item());
+        }
+        CHECK(trainer.evaluate_epoch(evaluate));
+      }
+      result = trainer.finish();
+    } else {
+      result = trainer.run(
+          [&](std::int64_t epoch, std::int64_t step) { return model.loss(ids(epoch, step)); },
+          evaluate);
+    }
+    CHECK_FALSE(model.is_training());
+    CHECK(losses.size() == 5 * result.epochs.size());
+    return std::tuple(content_hash(model), losses, result.end, result.position.best_epoch);
+  };
+  CHECK(train(true) == train(false));
+}
+
 TEST_CASE("trainer: a run that continues after a raise of its epochs equals one longer run",
           "[train][trainer]") {
   InterruptGuard::clear();

@@ -163,6 +163,36 @@ class REFRAIN_API Trainer {
   template <class Make, class Loss, class Evaluate>
   TrainingResult run(Device device, Make&& make, Loss&& loss, Evaluate&& evaluate);
 
+  /// The pieces of run(), for a caller that computes the training steps of several trainers in one
+  /// pass. They give the results of run():
+  ///
+  ///   trainer.start();
+  ///   while (!trainer.is_done()) {
+  ///     while (trainer.has_step()) {
+  ///       trainer.begin_step();
+  ///       ...  // compute the loss of position() and set the gradients
+  ///       trainer.end_step(loss);
+  ///     }
+  ///     trainer.evaluate_epoch(evaluate);
+  ///   }
+  ///   const TrainingResult result = trainer.finish();
+  ///
+  /// One process, on the CPU, without slices and pending_losses. A caller that was interrupted
+  /// calls interrupt() at any point between two steps instead of finish().
+  void start();
+  bool is_done() const noexcept { return position_.epoch >= options_.epochs || stopped_early(); }
+  bool has_step() const noexcept { return position_.step < options_.steps_per_epoch; }
+  /// Drops the gradients and sets the learning rate of the step.
+  void begin_step();
+  /// Clips the gradients, updates the parameters and counts the step. Throws DivergedError.
+  void end_step(double loss);
+  /// Evaluates after the last step of an epoch: evaluate(epoch) returns the metric. Returns false,
+  /// without counting the epoch, when an interruption was requested meanwhile.
+  template <class Evaluate>
+  bool evaluate_epoch(Evaluate&& evaluate);
+  TrainingResult finish();
+  TrainingResult interrupt();
+
  private:
   template <class Step, class Evaluate>
   TrainingResult run_epochs(Step&& step, Evaluate&& evaluate);
@@ -183,15 +213,14 @@ class REFRAIN_API Trainer {
   bool stopped_early() const noexcept {
     return options_.patience > 0 && position_.worse_evaluations >= options_.patience;
   }
-  void begin_step();
-  void end_step(double loss);
+  void begin_epoch();
   void end_epoch(double metric, double evaluation_seconds);
   bool is_better(double metric) const noexcept;
   bool is_on_plateau() const noexcept;
   void remember_best();
   void restore_best();
   std::vector<NamedRandom> randoms() const;
-  TrainingResult finish(TrainingEnd end);
+  TrainingResult end_run(TrainingEnd end);
   void save_if_asked();
   static double now_seconds();
 
@@ -294,31 +323,32 @@ TrainingResult Trainer::run_batches(Device device, const Make& make,
 
 template <class Step, class Evaluate>
 TrainingResult Trainer::run_epochs(Step&& step, Evaluate&& evaluate) {
-  expect_same_ranks();
-  saved_at_ = now_seconds();
-  pending_.clear();
-  epochs_.clear();
-  while (position_.epoch < options_.epochs && !stopped_early()) {
-    model_.train();
-    epoch_began_ = now_seconds();
-    while (position_.step < options_.steps_per_epoch) {
-      if (stop_requested()) return finish(TrainingEnd::interrupted);
+  start();
+  while (!is_done()) {
+    while (has_step()) {
+      if (stop_requested()) return interrupt();
       step();
     }
-    settle(0);
-    if (stop_requested()) return finish(TrainingEnd::interrupted);
-    model_.eval();
-    const double evaluation_began = now_seconds();
-    double metric = 0;
-    {
-      const NoGrad off;
-      metric = static_cast<double>(evaluate(position_.epoch));
-    }
-    if (stop_requested())
-      return finish(TrainingEnd::interrupted);  // the evaluation may be incomplete
-    end_epoch(agreed(metric), now_seconds() - evaluation_began);
+    if (!evaluate_epoch(evaluate)) return interrupt();
   }
-  return finish(stopped_early() ? TrainingEnd::stopped_early : TrainingEnd::finished);
+  return finish();
+}
+
+template <class Evaluate>
+bool Trainer::evaluate_epoch(Evaluate&& evaluate) {
+  settle(0);
+  if (stop_requested()) return false;
+  model_.eval();
+  const double evaluation_began = now_seconds();
+  double metric = 0;
+  {
+    const NoGrad off;
+    metric = static_cast<double>(evaluate(position_.epoch));
+  }
+  if (stop_requested()) return false;  // the evaluation may be incomplete
+  end_epoch(agreed(metric), now_seconds() - evaluation_began);
+  if (!is_done()) begin_epoch();
+  return true;
 }
 
 }  // namespace refrain

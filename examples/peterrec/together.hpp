@@ -1,0 +1,44 @@
+#pragma once
+/// Fine-tuning of many tasks in one pass.
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "peterrec/training.hpp"
+
+namespace refrain::peterrec {
+
+/// A task whose training is prepared. What it refers to must outlive the training.
+struct PreparedTask {
+  TaskNetwork* network = nullptr;
+  const TaskData* task = nullptr;
+  const Options* options = nullptr;
+  TrainPlace place{};
+};
+
+/// The result of one task of train_together().
+struct TrainedTask {
+  std::size_t number = 0;  ///< in the list of tasks
+  TrainReport report{};
+  std::string error{};  ///< of a task whose training diverged; its report is empty
+};
+
+/// How many tasks train at a time: TaskOptions::at_once, or, if that is 0, as many as have batches
+/// of 256 sequences together. Larger passes are no faster on the CPU.
+std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask> tasks);
+
+/// Memory of the parameters, gradients, moments and best parameters of tasks that train at a time,
+/// in bytes.
+std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at_once);
+
+/// Trains tasks on one frozen base together: a pass computes a training step of each, and ends with
+/// the bytes of train_task() for each. Every task has its own examples, optimizer and early
+/// stopping; when one ends, the next of the list takes its place. Calls `finished` for each task
+/// when it ends, and for all running ones, with an interrupted report, when an interruption is
+/// requested; tasks that have not begun then are never finished. All have patches of the same kind. On the CPU, one process, without slices.
+void train_together(const NextItNet& base, std::span<const PreparedTask> tasks,
+                    std::int64_t at_once, const std::function<void(const TrainedTask&)>& finished);
+
+}  // namespace refrain::peterrec

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Fine-tuning of many tasks in one pass: tests/examples/many_tasks.sh PETERREC
+# Every task ends with the file that it gets alone, whatever trains beside it.
+set -euo pipefail
+
+program=$(realpath "$1")
+source "$(dirname "${BASH_SOURCE[0]}")/support.sh"
+
+awk 'BEGIN {
+  for (u = 1; u <= 120; ++u) {
+    printf "%d", u
+    for (t = 0; t < 6; ++t) printf " %d", 1 + (u * 7 + t * (1 + u % 3)) % 30
+    print ""
+  }
+}' > users.txt
+# Six attributes; few users have "rare", all have the same "city".
+awk 'BEGIN {
+  print "user_id,odd,third,fifth,rare,noise,city"
+  for (u = 1; u <= 120; ++u)
+    printf "%d,%s,t%d,f%d,%s,n%d,Oslo\n", u, u % 2 ? "yes" : "no", u % 3, u % 5, u % 4 ? "" : "r" u % 8, u * u % 7
+}' > labels.csv
+run 0 "$program" pretrain --data users.txt --channels 16 --dilations 1,2 --length 8 --epochs 2 --out base.safetensors
+tasks=odd,third,fifth,rare,noise
+base=(--model base.safetensors --data users.txt --profiles labels.csv --length 8)
+# With this patience the tasks end after different numbers of epochs.
+training=(--epochs 30 --patience 2 --clip 0.5 --decay 0.01)
+
+rate=(--learning-rate 0.02)
+
+# finetune FOLDER ARGUMENTS...: fine-tunes the tasks; the files are in FOLDER.
+finetune() {
+  local folder=$1
+  shift
+  mkdir -p "$folder"
+  run 0 "$program" finetune "${base[@]}" "${training[@]}" "${rate[@]}" --task "$tasks" --out "$folder/odd,$folder/third,$folder/fifth,$folder/rare,$folder/noise" "$@"
+}
+same_files() {
+  for task in ${tasks//,/ }; do cmp "$1/$task" "$2/$task" || fail "task $task of $2 differs from $1"; done
+}
+
+for kind in "" "--insertion parallel" "--one-per-block" "--no-norm2 --no-own-tcl" "--warmup 1 --rate-schedule cosine --smoothing 0.1"; do
+  # shellcheck disable=SC2086
+  finetune alone --tasks-at-once 1 $kind
+  epochs=$(grep -o 'finished after [0-9]* epoch' out | sort -u | wc -l)
+  ((epochs > 1)) || fail "expected tasks that end after different numbers of epochs"
+  for at_once in 2 3 0; do
+    # shellcheck disable=SC2086
+    finetune together --tasks-at-once "$at_once" --threads $((1 + at_once)) $kind
+    says "5 tasks in one pass"
+    same_files alone together
+  done
+done
+
+# The table has the figures that evaluate prints.
+finetune together
+for task in ${tasks//,/ }; do
+  figure=$(awk -v task="$task" '$1 == task { for (i = 1; i < NF; ++i) if ($i == "accuracy") print $(i + 1) }' out)
+  cp out table
+  run 0 "$program" evaluate "${base[@]}" --patch "together/$task"
+  grep -q "accuracy $figure" out || fail "expected the accuracy $figure of task $task"
+  cp table out
+done
+
+# The search of each task comes first.
+rate=()
+finetune alone --tasks-at-once 1 --search 0.001,0.02
+finetune together --search 0.001,0.02
+same_files alone together
+
+# All attributes with at least two values.
+run 0 "$program" finetune "${base[@]}" --epochs 1 --task all
+says "attribute city: fewer than two values, no task"
+for task in ${tasks//,/ }; do [[ -s $task.patch.safetensors ]] || fail "expected a file of task $task"; done
+[[ ! -e city.patch.safetensors ]] || fail "expected no file of an attribute with one value"
+run 1 "$program" finetune "${base[@]}" --task all,odd
+says "--task all: expected no other task"
+run 1 "$program" finetune --model base.safetensors --data users.txt --task all
+says "--task all: expected --profiles"
+
+# A task that fails does not stop the others, and the command fails.
+rm -f ./*.patch.safetensors
+run 1 "$program" finetune "${base[@]}" --epochs 2 --task odd,third --learning-rate 1e30
+says "task odd: "
+says "task third: "
+[[ ! -e odd.patch.safetensors ]] || fail "expected no file of a task that diverged"
+
+# An interruption keeps the parameters of every task that runs, and names what it lost.
+rm -f log odd.patch.safetensors
+cp together/third third.patch.safetensors
+cp together/third before
+"$program" finetune "${base[@]}" --task odd,third,fifth --tasks-at-once 2 --epochs 1000000 --patience 1000000 --log log > out 2>&1 &
+pid=$!
+waited=0
+until grep -qs '"epoch":2' log; do
+  kill -0 "$pid" 2> /dev/null || fail "ended early"
+  ((++waited < 6000)) || fail "the log never contained epoch 2"
+  sleep 0.02
+done
+kill -TERM "$pid"
+status=0
+wait "$pid" || status=$?
+expect_status 130 "$status" finetune
+says "odd: interrupted after"
+says "third.patch.safetensors already exists and was not overwritten"
+says "task fifth was not trained"
+[[ -s odd.patch.safetensors ]] || fail "the trained parameters were not written"
+cmp third.patch.safetensors before || fail "an interrupted run has replaced its --out"
