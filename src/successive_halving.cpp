@@ -20,6 +20,7 @@ void check(const SuccessiveHalvingOptions& options) {
   expect(options.candidates >= 1, "candidates >= 1", options.candidates);
   expect(options.first_epochs >= 1, "first_epochs >= 1", options.first_epochs);
   expect(options.max_epochs >= 0, "max_epochs >= 0", options.max_epochs);
+  expect(options.final_epochs >= 0, "final_epochs >= 0", options.final_epochs);
 }
 
 /// The epochs of a round: first_epochs doubled in each round, at most max_epochs.
@@ -56,13 +57,14 @@ std::optional<std::int64_t> successive_halving(const SuccessiveHalvingOptions& o
   std::vector<double> figures(all.size());
   Numbers field = all;
   for (std::int64_t round = 0; field.size() > 1; ++round) {
-    const std::int64_t epochs = epochs_of(options, round);
+    const bool is_final = field.size() == 2 && options.final_epochs > 0;
+    const std::int64_t epochs = is_final ? options.final_epochs : epochs_of(options, round);
     for (const std::int64_t number : field) {
       const std::optional<double> figure = train(number, epochs);
       if (!figure) return std::nullopt;
       figures[static_cast<std::size_t>(number)] = *figure;
     }
-    const bool is_last = epochs == options.max_epochs;
+    const bool is_last = is_final || epochs == options.max_epochs;
     const Numbers kept = best_of(field, figures, is_last ? 1 : (std::ssize(field) + 1) / 2,
                                  options.larger_is_better);
     HalvingRound report{.round = round, .epochs = epochs};

@@ -49,7 +49,7 @@ struct Entry {
   bool learns() const { return !is_baseline(contender); }
   std::string title() const { return learns() ? options.title() : baseline_title(contender); }
   std::string key(const Options& all, std::uint64_t data_hash, std::uint64_t seed) const {
-    return learns() ? run_key(options, all, data_hash, seed)
+    return learns() ? run_key(options, all.with_rate(options.kind), data_hash, seed)
                     : baseline_key(examples::name_of(contender), options.length, all, data_hash);
   }
 };
@@ -100,7 +100,7 @@ struct Shared {
 std::optional<Run> run_one(const Entry& entry, const std::string& key, std::uint64_t seed,
                            Shared& shared) {
   const ModelOptions& options = entry.options;
-  const Options& all = shared.options;
+  const Options all = shared.options.with_rate(options.kind);
   const Dataset& data = shared.data;
   Random random(seed);
   const Device device = examples::device_of(all.run);

@@ -47,6 +47,10 @@ void add_training(CLI::App& app, Options& options) {
   model("--recompute", options.model.recompute,
         "Recompute gates in the backward pass instead of storing them: less memory");
   add_training_options(app, options.train, "", "Training");
+  app.get_option("--learning-rate")
+      ->default_str(refrain::detail::concat(default_learning_rate(ModelKind::gru4rec),
+                                            ", of nextitnet ",
+                                            default_learning_rate(ModelKind::nextitnet)));
   LossOptions& loss = options.loss;
   const OptionGroup add(app, "Training");
   add("--loss", loss.kind, "Softmax loss over all items, or against log-uniform samples");

@@ -100,12 +100,18 @@ struct CompareOptions {
   bool generate = false;
 };
 
+/// The learning rate without --learning-rate.
+inline double default_learning_rate(ModelKind kind) {
+  return kind == ModelKind::nextitnet ? 0.01 : 0.003;
+}
+
 struct Options {
   examples::LogOptions log;
   DataOptions data;
   ModelOptions model{.tied = true, .dropout = 0.3};
   LossOptions loss;
-  examples::TrainOptions train{.epochs = 50, .batch = 128, .learning_rate = 0.003};
+  /// learning rate 0: default_learning_rate() of each model
+  examples::TrainOptions train{.epochs = 50, .batch = 128, .learning_rate = 0};
   examples::SearchOptions search;  ///< of train
   examples::WarmStart from;        ///< of train
   examples::RunOptions run;
@@ -116,6 +122,13 @@ struct Options {
   std::string state_file;  ///< file of --resume
   Protocol protocol = Protocol::full;
   bool without_seen = false;
+
+  /// These options with the learning rate of a model's training.
+  Options with_rate(ModelKind kind) const {
+    Options own = *this;
+    if (own.train.learning_rate == 0) own.train.learning_rate = default_learning_rate(kind);
+    return own;
+  }
 };
 
 /// Calls field(name, value, help text, range) for the sizes of one part of a model. The range is

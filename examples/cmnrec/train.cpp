@@ -120,7 +120,7 @@ Vocabulary vocabulary_to_train(const Sequences& behaviour, const Options& option
 }  // namespace
 
 Outcome train(const Options& given) {
-  Options options = given;
+  Options options = given.with_rate(given.model.kind);
   examples::expect_warmup(options.train);
   examples::expect_share(options.train, options.run);
   if (options.search.is_on) examples::candidates_of(options.search);
@@ -154,7 +154,9 @@ Outcome train(const Options& given) {
     return Outcome::done;
   }
   made.model = untrained_model(model, options, data, start);
-  fmt::print("{}: {} parameters\n", model.title(), with_commas(made.model->parameter_count()));
+  fmt::print("{}: {} parameters", model.title(), with_commas(made.model->parameter_count()));
+  if (!options.search.is_on) fmt::print(", learning rate {}", options.train.learning_rate);
+  fmt::print("\n");
   examples::flush_output();
   examples::RunLog log(options.run.log);
   examples::TrainPlace place =

@@ -75,8 +75,8 @@ const char* outcome_of(const HalvingCandidate& candidate) {
 
 void print(const HalvingRound& round, const SearchRecord& record, const std::string& label) {
   const bool has_dropout = record.candidates.front().dropout.has_value();
-  fmt::print("{}: search, round {}: {} each\n", label, round.round + 1,
-             counted(round.epochs, "epoch"));
+  fmt::print("{}: search, round {}: {}{} each\n", label, round.round + 1,
+             round.epochs > record.first_epochs ? "up to " : "", counted(round.epochs, "epoch"));
   fmt::print("  {:>13}{}  {:>16}\n", "learning rate", has_dropout ? "  dropout" : "",
              record.metric);
   for (const HalvingCandidate& each : round.candidates) {
@@ -172,6 +172,7 @@ std::optional<SearchRecord> search(
       successive_halving({.candidates = static_cast<std::int64_t>(running.size()),
                           .first_epochs = options.epochs,
                           .max_epochs = train.epochs,
+                          .final_epochs = train.epochs,
                           .larger_is_better = larger_is_better,
                           .on_round = report},
                          [&](std::int64_t number, std::int64_t epochs) {

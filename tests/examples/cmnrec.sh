@@ -338,7 +338,7 @@ parameters() { tail -c +$((9 + $(od -An -t u8 -N 8 "$1"))) "$1"; }
 for model in cmnrec gru4rec nextitnet; do
   searched=(train --kind $model --slots 3 "${tiny[@]}" --epochs 3 --tied --stop-on ndcg)
   run 0 "${searched[@]}" --search 0.0001,0.01,0.03 --search-dropout 0,0.2 --search-epochs 1 --out searched.safetensors --log $model.rounds
-  says "search, round 3: 3 epochs each"
+  says "search, round 3: up to 3 epochs each"
   says "among 6 candidates: best NDCG@10"
   rate=$(sed -nE 's/.*: the search chose learning rate ([0-9.e-]+),.*/\1/p' out)
   dropout=$(sed -nE 's/.*: the search chose .*, dropout ([0-9.e-]+) among.*/\1/p' out)

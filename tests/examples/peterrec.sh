@@ -521,7 +521,7 @@ chosen() {
 searched=(pretrain --data users.txt "${tiny[@]}" --epochs 5 --batch 8 --warmup 1 --rate-schedule cosine)
 run 0 "${searched[@]}" --search 0.0001,0.01,1e30 --search-dropout 0,0.4 --search-epochs 2 --out searched.safetensors --log rounds
 says "pretrain: search, round 1: 2 epochs each"
-says "pretrain: search, round 2: 4 epochs each"
+says "pretrain: search, round 2: up to 4 epochs each"
 says "diverged"
 chosen
 says "pretrain: the search chose learning rate 0.01, dropout $dropout among 6 candidates: best held-out loss "

@@ -77,6 +77,24 @@ TEST_CASE("successive halving: a candidate that is better later wins while it is
   CHECK(two.go({.candidates = 2, .first_epochs = 4}, figure) == 1);
 }
 
+TEST_CASE("successive halving: the last two candidates train to the end", "[train][search]") {
+  const auto figure = [](std::int64_t candidate, std::int64_t epochs) {
+    if (candidate == 1) return epochs < 20 ? 0.5 : 0.9;  // slower, and better in the end
+    return 0.6 - 0.01 * static_cast<double>(candidate == 0 ? 0 : 20 + candidate);
+  };
+  Search search;
+  CHECK(search.go({.candidates = 4, .first_epochs = 3, .max_epochs = 50, .final_epochs = 50},
+                  figure) == 1);
+  CHECK(search.calls == Calls{{0, 3}, {1, 3}, {2, 3}, {3, 3}, {0, 50}, {1, 50}});
+  CHECK(search.rounds.back().epochs == 50);
+  Search short_one;
+  CHECK(short_one.go({.candidates = 4, .first_epochs = 3, .max_epochs = 50}, figure) == 0);
+  Search two;
+  CHECK(two.go({.candidates = 2, .first_epochs = 3, .final_epochs = 30}, figure) == 1);
+  CHECK(two.calls == Calls{{0, 30}, {1, 30}});
+  CHECK_THROWS_AS(search.go({.candidates = 2, .final_epochs = -1}, figure), OptionError);
+}
+
 TEST_CASE("successive halving: a tie goes to the earlier candidate", "[train][search]") {
   for (const bool larger_is_better : {true, false}) {
     Search search;
