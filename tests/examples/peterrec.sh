@@ -16,12 +16,12 @@ run() {
 }
 
 # interrupt WORD ARGUMENTS...: sends SIGTERM when the log contains WORD, and expects exit code 130.
-# epochs: limits the training that is interrupted.
+# most_epochs: limits the training that is interrupted.
 interrupt() {
   local word=$1 status=0 waited=0
   shift
   rm -f log
-  "$program" "$@" --threads 2 --epochs "${epochs:-1000000}" --patience 1000000 --log log > out 2>&1 &
+  "$program" "$@" --threads 2 --epochs "${most_epochs:-1000000}" --patience 1000000 --log log > out 2>&1 &
   local pid=$!
   until grep -qs "$word" log; do
     kill -0 "$pid" 2> /dev/null || fail "ended before the log contained $word: $*"
@@ -560,7 +560,7 @@ never_says "the search chose"
 # The state of the training that follows has the result of the search; an interrupted search has no
 # state and is repeated.
 searched=(pretrain --data users.txt "${tiny[@]}" --search 0.001,0.01 --search-epochs 1)
-epochs=300 interrupt '"epoch":2' "${searched[@]}" --resume search.state --out part.safetensors
+most_epochs=300 interrupt '"epoch":2' "${searched[@]}" --resume search.state --out part.safetensors
 refuses search.state "search: expected learning rate 0.001; learning rate 0.02; 1 epoch in the first round, got learning rate 0.001; learning rate 0.01; " \
   pretrain --data users.txt "${tiny[@]}" --search 0.001,0.02 --search-epochs 1
 refuses search.state "search: expected nothing, got learning rate 0.001" pretrain --data users.txt "${tiny[@]}"
