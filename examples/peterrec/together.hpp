@@ -37,7 +37,8 @@ std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at
 /// the bytes of train_task() for each. Every task has its own examples, optimizer and early
 /// stopping; when one ends, the next of the list takes its place. Calls `finished` for each task
 /// when it ends, and for all running ones, with an interrupted report, when an interruption is
-/// requested; tasks that have not begun then are never finished. All have patches of the same kind. On the CPU, one process, without slices.
+/// requested. Tasks that have not begun by then are not reported. All have patches of the same
+/// kind. On the CPU, one process, without slices.
 void train_together(const NextItNet& base, std::span<const PreparedTask> tasks,
                     std::int64_t at_once, const std::function<void(const TrainedTask&)>& finished);
 

@@ -2,7 +2,7 @@
 # of a run. The caller sets the shell's options.
 
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap 'kill $(jobs -p) 2> /dev/null || true; rm -rf "$folder"' EXIT
 cd "$folder"
 
 fail() {

@@ -88,8 +88,8 @@ struct PatchGradientOutputs {
 ///
 /// x [...,C] -> [...,C], f32 or f64; with a bank x [B,...,C], on the CPU, and the gradients of the
 /// bank are row-sparse, without row 0. Sequences of row 0 keep their values. A patch of a bank
-/// computes the bits that it computes alone. Throws ShapeError, DTypeError, DeviceError, and Unsupported for a bank
-/// on a GPU. Source: PeterRec, section 3.3.
+/// computes the bits that it computes alone. Throws ShapeError, DTypeError, DeviceError, and
+/// Unsupported for a bank on a GPU. Source: PeterRec, section 3.3.
 inline Variable apply_patch(const Variable& x, const PatchParameters& patch) {
   constexpr const char* op = "apply_patch";
   detail::check_has_rows(op, "x", x);

@@ -51,8 +51,8 @@ struct SuccessiveHalvingOptions {
 /// choice depends only on the figures. A candidate whose figure is not finite is dropped; when none
 /// of a round is left, the best of those that were left out before is chosen. A single candidate is
 /// not trained. Returns nullopt when `train` does. Throws OptionError unless candidates >= 1,
-/// first_epochs >= 1, max_epochs >= 0 and final_epochs >= 0, Error when no candidate has a finite figure, and the
-/// exceptions of the functions. Source: Jamieson and Talwalkar 2016, algorithm 1.
+/// first_epochs >= 1, max_epochs >= 0 and final_epochs >= 0, Error when no candidate has a finite
+/// figure, and the exceptions of the functions. Source: Jamieson and Talwalkar 2016, algorithm 1.
 REFRAIN_API std::optional<std::int64_t> successive_halving(const SuccessiveHalvingOptions& options,
                                                            const TrainCandidate& train);
 
