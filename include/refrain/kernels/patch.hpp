@@ -18,9 +18,9 @@ struct PatchViews {
   View up_bias{};    ///< [C]; [K,C]
   /// [B] i32 in [0,K), ascending: the patch of each sequence; empty: one patch
   View bank_rows{};
-  /// [K] i32 in [1,D]: the bottleneck D_k of each patch; empty: D. A row of the bank begins with the
-  /// elements of its patch, a matrix [C,D_k] or [D_k,C] or a vector; the others are not read, and
-  /// their gradients are zero.
+  /// [K] i32 in [1,D]: the bottleneck D_k of each patch; empty: D. A row of the bank begins with
+  /// the elements of its patch, a matrix [C,D_k] or [D_k,C] or a vector; the others are not read,
+  /// and their gradients are zero.
   View widths{};
 };
 
