@@ -28,6 +28,7 @@ class PatchWeightGradient {
       products_ = SegmentBlocks<T>(segments, rows_per_sequence, block, scratch);
       const std::int64_t weights = products_.count() * channels_ * widest_;
       if (wanted.down) down_ = scratch.take<T>(weights);
+      if (wanted.down) only_ = scratch.take<T>(threads() * channels_ * widest_);
       if (wanted.up) up_ = scratch.take<T>(weights);
       if (wanted.up) activated_ = scratch.take<T>(rows * widest_);
     }
@@ -68,54 +69,62 @@ class PatchWeightGradient {
     return wanted.as<T>() + std::max<std::int64_t>(0, segment.gradient) * size;
   }
 
+  /// `down` and `up`: a sum for each block, and their sum for each segment. The sums of a segment of
+  /// one block are its gradient, without a detour through memory.
   void sum_products(const T* x, const T* m, const T* dm, const T* dy) const {
     const std::int64_t size = channels_ * widest_;
-    parallel_tasks(products_.count(), [&](std::int64_t task, int) {
+    parallel_tasks(products_.count(), [&](std::int64_t task, int worker) {
       const auto [index, begin, end] = products_[task];
       const PatchSegment<T>& segment = segments_[index];
       const std::int64_t width = segment.bottleneck, count = end - begin;
       if (width == 0) return;
+      const bool is_only = products_.first(index + 1) - products_.first(index) == 1;
       if (down_ != nullptr) {  // transposed, [D,C], so that vectors run along the long axis
-        T* const sums = down_ + task * size;
+        T* const sums = is_only ? only_ + worker * size : down_ + task * size;
         std::fill_n(sums, channels_ * width, T(0));
         sum_of_outer<T>(inner_row(dm, segment, begin), width, x + begin * channels_, channels_,
                         count, sums, channels_, width, channels_);
+        if (is_only) write_down(segment, sums, 1);
       }
-      if (up_ != nullptr) {
-        T* const active = inner_row(activated_, segment, begin);
-        const T* const hidden = inner_row(m, segment, begin);
-        for_lanes<T>(count * width, [&]<class L>(L, std::int64_t i) {
-          L::store(active + i, gelu<T>(L::load(hidden + i)));
-        });
-        T* const sums = up_ + task * size;
-        std::fill_n(sums, channels_ * width, T(0));
-        sum_of_outer<T>(active, width, dy + begin * channels_, channels_, count, sums, channels_,
-                        width, channels_);
-      }
+      if (up_ == nullptr) return;
+      T* const active = inner_row(activated_, segment, begin);
+      const T* const hidden = inner_row(m, segment, begin);
+      for_lanes<T>(count * width, [&]<class L>(L, std::int64_t i) {
+        L::store(active + i, gelu<T>(L::load(hidden + i)));
+      });
+      T* const sums = is_only ? gradient_of(wanted_.up, segment, size) : up_ + task * size;
+      std::fill_n(sums, is_only ? size : channels_ * width, T(0));
+      sum_of_outer<T>(active, width, dy + begin * channels_, channels_, count, sums, channels_,
+                      width, channels_);
     });
     parallel_tasks(segments_.count(), [&](std::int64_t index, int) {
       const PatchSegment<T>& segment = segments_[index];
-      const std::int64_t width = segment.bottleneck;
-      if (width == 0) return;
       const std::int64_t first = products_.first(index);
       const std::int64_t blocks = products_.first(index + 1) - first;
+      if (segment.bottleneck == 0 || blocks == 1) return;
       if (up_ != nullptr) {
+        const std::int64_t own = channels_ * segment.bottleneck;
         T* const out = gradient_of(wanted_.up, segment, size);
-        sum_partials(up_ + first * size, blocks, size, channels_ * width, out);
-        std::fill(out + channels_ * width, out + size, T(0));
+        sum_partials(up_ + first * size, blocks, size, own, out);
+        std::fill(out + own, out + size, T(0));
       }
-      if (down_ == nullptr) return;
-      T* const out = gradient_of(wanted_.down, segment, size);
-      for (std::int64_t c = 0; c < channels_; ++c) {
-        for (std::int64_t d = 0; d < width; ++d) {
-          T sum = 0;
-          for (std::int64_t task = first; task < first + blocks; ++task)
-            sum += down_[task * size + d * channels_ + c];
-          out[c * width + d] = sum;
-        }
-      }
-      std::fill(out + channels_ * width, out + size, T(0));
+      if (down_ != nullptr) write_down(segment, down_ + first * size, blocks);
     });
+  }
+
+  /// Writes the gradient of `down`, [C,D], from sums [blocks,D,C].
+  void write_down(const PatchSegment<T>& segment, const T* sums, std::int64_t blocks) const {
+    const std::int64_t size = channels_ * widest_, width = segment.bottleneck;
+    T* const out = gradient_of(wanted_.down, segment, size);
+    for (std::int64_t c = 0; c < channels_; ++c) {
+      for (std::int64_t d = 0; d < width; ++d) {
+        T sum = 0;
+        for (std::int64_t part = 0; part < blocks; ++part)
+          sum += sums[part * size + d * channels_ + c];
+        out[c * width + d] = sum;
+      }
+    }
+    std::fill(out + channels_ * width, out + size, T(0));
   }
 
   /// The sum over the rows of each segment: row_of(segment, row) has columns_of(segment) elements.
@@ -146,6 +155,7 @@ class PatchWeightGradient {
   std::int64_t rows_per_sequence_, channels_, widest_;
   SegmentBlocks<T> products_, sums_;
   T* down_ = nullptr;
+  T* only_ = nullptr;  ///< per worker, for segments of one block
   T* up_ = nullptr;
   T* activated_ = nullptr;
   T* partial_ = nullptr;

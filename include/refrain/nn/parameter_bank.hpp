@@ -30,6 +30,11 @@ class ParameterBank {
     bound_.resize(static_cast<std::size_t>(count));
   }
 
+  ParameterBank(ParameterBank&&) = default;
+  ParameterBank& operator=(ParameterBank&&) = default;
+  ParameterBank(const ParameterBank&) = delete;  // copies would share the bound parameters
+  ParameterBank& operator=(const ParameterBank&) = delete;
+
   bool defined() const noexcept { return table_.defined(); }
   /// The table; an operation on it is recorded while a bound parameter is not frozen.
   const Parameter& table() const noexcept { return table_; }
