@@ -314,6 +314,38 @@ def slice_tree():
     return picture
 
 
+def task_batch():
+    """Half a block of a batch whose sequences belong to different tasks."""
+    picture = Picture(760, 330, "Half a residual block of a batch of many tasks")
+    tasks = (("no task", 1, "#ffffff", GREY), ("A", 2, PALE, BLUE), ("B", 1, PEACH, ORANGE), ("C", 3, "#e6f4ea", "#2f855a"))
+    top, height = 50, 34
+    rows = sum(count for _, count, _, _ in tasks)
+    for x, text in ((75, "sequences"), (225, "frozen base"), (395, "patches"), (545, "normalizations"), (690, "heads")):
+        picture.text(x, 30, text, 13)
+    picture.box(165, top, 120, rows * height - 6, "convolution,\none product\nfor all rows", "#e2e8f0", "#4a5568")
+    y = top
+    for name, count, fill, stroke in tasks:
+        own = count * height - 6
+        for i in range(count):
+            row = y + i * height
+            picture.box(20, row, 110, height - 6, name if name == "no task" else f"task {name}", fill, stroke, 12)
+            picture.line(130, row + 14, 164, row + 14, INK, 1.5, True)
+        middle = y + own / 2
+        if name == "no task":
+            picture.line(285, middle, 484, middle, INK, 1.5, True)
+            picture.box(485, y, 120, own, "of the base", fill, stroke, 12)
+        else:
+            picture.line(285, middle, 329, middle, INK, 1.5, True)
+            picture.box(330, y, 130, own, f"patch {name}", fill, stroke, 12)
+            picture.line(460, middle, 484, middle, INK, 1.5, True)
+            picture.box(485, y, 120, own, f"of task {name}", fill, stroke, 12)
+            picture.line(605, middle, 639, middle, INK, 1.5, True, True)
+            picture.box(640, y, 100, own, f"head {name}", fill, stroke, 12)
+        y += count * height
+    picture.text(20, 315, "Rows of a bank hold the patches and normalizations of the tasks; row 0 is no task. Dashed: further blocks.", 12, anchor="start")
+    return picture
+
+
 def architecture():
     """The rooms of the library, each upon what it may include."""
     picture = Picture(760, 330, "Layers of Refrain; each includes only what lies below it")
@@ -336,7 +368,7 @@ def architecture():
     return picture
 
 
-FIGURES = (receptive_field, patch_positions, chunk_schedules, chunk_segments, memory_step, item_losses, slice_tree, architecture)
+FIGURES = (receptive_field, patch_positions, chunk_schedules, chunk_segments, memory_step, item_losses, slice_tree, task_batch, architecture)
 
 if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent)
