@@ -12,7 +12,7 @@ import re
 import sys
 
 GIVEN = ("#include <refrain/refrain.hpp>", "using namespace refrain;")
-HEADERS = ("refrain_models/cmnrec.hpp", "refrain_models/nextitnet.hpp", "refrain_models/peterrec.hpp", "refrain/refrain.hpp", "support/catch.hpp",
+HEADERS = ("refrain_models/cmnrec.hpp", "refrain_models/nextitnet.hpp", "refrain_models/peterrec.hpp", "refrain_models/task_bank.hpp", "refrain/refrain.hpp", "support/catch.hpp",
            "support/generated_ratings.hpp", "support/scratch.hpp")
 
 
