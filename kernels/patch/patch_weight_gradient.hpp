@@ -69,8 +69,8 @@ class PatchWeightGradient {
     return wanted.as<T>() + std::max<std::int64_t>(0, segment.gradient) * size;
   }
 
-  /// `down` and `up`: a sum for each block, and their sum for each segment. The sums of a segment of
-  /// one block are its gradient, without a detour through memory.
+  /// `down` and `up`: a sum for each block, and their sum for each segment. In a segment of one
+  /// block, the sum of the block is the gradient.
   void sum_products(const T* x, const T* m, const T* dm, const T* dy) const {
     const std::int64_t size = channels_ * widest_;
     parallel_tasks(products_.count(), [&](std::int64_t task, int worker) {
