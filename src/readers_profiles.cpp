@@ -249,7 +249,7 @@ TransferSequences label_users(const Sequences& sequences, const Profiles& profil
     const std::int32_t value =
         number == absent_id ? number : wanted.of_user[static_cast<std::size_t>(number)];
     if (value == absent_id) continue;
-    task.source.rows.push_back(sequences.rows[row]);
+    task.source.rows.push_row(sequences.rows, row);
     task.source.user.push_back(task.source.users.intern(user));
     task.target.rows.add(task.target.items.intern(wanted.values[value]));
     task.target.rows.end_row();

@@ -117,7 +117,6 @@ void Trainer::expect_same_ranks() const {
   handshake(*options_.communicator, own);
 }
 
-/// True when training is to stop: a decision of all ranks.
 bool Trainer::stop_requested() const {
   const bool own = InterruptGuard::requested();
   return options_.communicator == nullptr ? own

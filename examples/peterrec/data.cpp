@@ -1,10 +1,14 @@
 #include "peterrec/data.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 #include "common/behaviour.hpp"
 #include "common/concat.hpp"
+#include "common/memory.hpp"
 #include "common/standard_streams.hpp"
+#include "refrain/core/text.hpp"
 
 namespace refrain::peterrec {
 namespace {
@@ -219,6 +223,20 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
           concat("--task ", name, ": expected examples in the ", part, " part, got none"));
   }
   return task;
+}
+
+void expect_memory(const TaskData& task, std::int64_t count) {
+  std::int64_t bytes = 0;
+  for (const RaggedIds* rows : {&task.sources, &task.seen}) {
+    bytes += rows->rows() * std::int64_t{sizeof(std::int64_t)};
+    if (rows->file() == nullptr) bytes += rows->total() * std::int64_t{sizeof(std::int32_t)};
+  }
+  const std::int64_t available = examples::available_memory();
+  if (bytes <= available / count) return;
+  throw OptionError(fmt::format(
+      "--task: expected at most {} MiB, the available memory, for the histories of {} tasks, got "
+      "{} MiB; a sequence store (`peterrec prepare`) keeps histories on the disk",
+      with_commas(available >> 20), count, with_commas((bytes >> 20) * count)));
 }
 
 }  // namespace refrain::peterrec

@@ -87,6 +87,10 @@ struct TaskData : TransferDataset {
 TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name,
                    const DataOptions& options, const Vocabulary* targets = nullptr);
 
+/// Throws OptionError when `count` tasks with as many examples as this one need more memory than is
+/// available.
+void expect_memory(const TaskData& task, std::int64_t count);
+
 }  // namespace refrain::peterrec
 
 namespace refrain::examples {

@@ -81,8 +81,11 @@ struct Job {
   PatchNote note{};
   TrainPlace place{};
   bool has_begun = false;
-  std::string error{};                   ///< why no file was written
-  std::optional<TrainReport> trained{};  ///< of a finished training
+  std::string error{};            ///< why no file was written
+  std::int64_t epochs = 0;        ///< of a finished training
+  std::vector<Figure> figures{};  ///< of a finished training, on the test part
+
+  bool is_trained() const { return !figures.empty(); }
 };
 
 /// Searches the learning rate and sets it in the job. Returns false when the search was
@@ -134,12 +137,10 @@ bool prepare(const LoadedBase& base, examples::RunLog& log, Job& job) {
 
 /// Writes the patch file of a trained job.
 Outcome save(const LoadedBase& base, Job& job, const TrainReport& report) {
-  const Outcome outcome = examples::finish_training(
+  return examples::finish_training(
       report, job.path, job.options.state_file, job.options.run.force, [&](const std::string&) {
         save_patch_set(job.path, job.network->task(), base.hash, job.note);
       });
-  if (outcome != Outcome::interrupted) job.trained = report;
-  return outcome;
 }
 
 /// Prints the figures of a job on the test part, beside those of the references.
@@ -170,6 +171,11 @@ Outcome train_in_turn(const LoadedBase& base, examples::RunLog& log, std::vector
   return Outcome::done;
 }
 
+Figures test_figures(const Job& job, const Scorer& scorer) {
+  return measure(*job.task, job.task->test, job.options.protocols(), scorer, {},
+                 job.options.run.processes->ranks());
+}
+
 /// Prints a line for each trained job: its figures on the test part and those of a reference that
 /// counts.
 void print_table(const std::vector<Job>& jobs) {
@@ -178,20 +184,36 @@ void print_table(const std::vector<Job>& jobs) {
   fmt::print("\n{:<{}} {:>9} {:>8} {:>7}  {}\n", "task", width, "training", "targets", "epochs",
              "figures of the test part, and of the most frequent target");
   for (const Job& job : jobs) {
-    if (!job.trained) continue;
-    const auto figures = [&](const Scorer& scorer) {
-      return measure(*job.task, job.task->test, job.options.protocols(), scorer).list();
-    };
-    const std::vector<Figure> own = figures(scorer_of(*job.task, *job.network));
-    const std::vector<Figure> frequent = figures(popularity(*job.task).scorer);
+    if (!job.is_trained()) continue;
+    const std::vector<Figure> frequent = test_figures(job, popularity(*job.task).scorer).list();
     fmt::print("{:<{}} {:>9} {:>8} {:>7}", job.task->name, width,
                with_commas(job.task->training.size()), with_commas(job.task->targets.size()),
-               job.trained->epochs);
-    for (std::size_t i = 0; i < own.size(); ++i)
-      fmt::print("  {} {:.4f} ({:.4f})", own[i].column, own[i].value, frequent[i].value);
+               job.epochs);
+    for (std::size_t i = 0; i < frequent.size(); ++i) {
+      fmt::print("  {} {:.4f} ({:.4f})", job.figures[i].column, job.figures[i].value,
+                 frequent[i].value);
+    }
     fmt::print("\n");
   }
   examples::flush_output();
+}
+
+/// Measures a trained job and writes its file; drops its network.
+void finish(const LoadedBase& base, Job& job, TrainedTask trained) {
+  job.has_begun = true;
+  job.error = std::move(trained.error);
+  if (!job.error.empty()) return;
+  job.network = std::move(trained.network);
+  if (!trained.report.interrupted) {
+    job.figures = test_figures(job, scorer_of(*job.task, *job.network)).list();
+    job.epochs = trained.report.epochs;
+  }
+  try {
+    save(base, job, trained.report);
+  } catch (const Error& error) {  // the other tasks go on
+    job.error = error.what();
+  }
+  job.network.reset();
 }
 
 /// Trains the jobs in one pass, at most TaskOptions::at_once at a time.
@@ -201,37 +223,37 @@ Outcome train_in_one_pass(const LoadedBase& base, examples::RunLog& log, std::ve
     if (!prepare(base, log, job)) return Outcome::interrupted;
     job.place.is_one_of_many = true;
     job.place.is_quiet = true;
-    prepared.push_back({job.network.get(), job.task, &job.options, job.place});
+    prepared.push_back(
+        {.network = [&base, &job] { return task_network(job.options, base, *job.task); },
+         .parameters = job.network->parameter_count(),
+         .task = job.task,
+         .options = &job.options,
+         .place = job.place});
+    job.network.reset();
   }
   const std::int64_t at_once = tasks_at_once(jobs.front().options, prepared);
   fmt::print("{} in one pass, {} at a time: {:.1f} MiB for parameters, gradients and optimizer\n",
              counted(std::ssize(jobs), "task"), at_once,
              static_cast<double>(training_bytes(prepared, at_once)) / 1048576);
   examples::flush_output();
-  std::size_t ended = 0;
-  train_together(*base.network, prepared, at_once, [&](const TrainedTask& trained) {
+  expect_training_memory(prepared, at_once);
+  train_together(*base.network, prepared, at_once, [&](TrainedTask trained) {
     Job& job = jobs[trained.number];
-    job.has_begun = true;
-    job.error = trained.error;
-    if (!job.error.empty()) return;
-    try {
-      save(base, job, trained.report);
-    } catch (const Error& error) {  // the other tasks go on
-      job.error = error.what();
-    }
+    finish(base, job, std::move(trained));
   });
   bool is_interrupted = false;
+  bool has_trained = false;
   std::string failed;
   for (const Job& job : jobs) {
+    has_trained = has_trained || job.is_trained();
     if (!job.error.empty()) {
       failed += fmt::format("{}task {}: {}", failed.empty() ? "" : "\n", job.task->name, job.error);
-    } else if (!job.trained) {
+    } else if (!job.is_trained()) {
       is_interrupted = true;
       if (!job.has_begun) fmt::print("task {} was not trained\n", job.task->name);
     }
-    if (job.trained) ++ended;
   }
-  if (ended > 0) print_table(jobs);
+  if (has_trained) print_table(jobs);
   if (!failed.empty()) throw Error(failed);
   return is_interrupted ? Outcome::interrupted : Outcome::done;
 }
@@ -239,8 +261,7 @@ Outcome train_in_one_pass(const LoadedBase& base, examples::RunLog& log, std::ve
 /// True when a pass can compute the steps of all tasks.
 bool fit_one_pass(const Options& options) {
   return options.task.names.size() > 1 && options.task.at_once != 1 &&
-         options.task.insertion != Insertion::none && options.finetune.slices == 1 &&
-         options.run.processes->count() == 1 && options.run.device == Device::cpu;
+         options.task.insertion != Insertion::none && options.run.device == Device::cpu;
 }
 
 }  // namespace
@@ -271,6 +292,7 @@ Outcome finetune(const Options& given) {
   std::vector<TaskData> tasks;
   for (const std::string& name : names) {
     const TaskData& task = tasks.emplace_back(task_data(raw, base.vocabulary, name, options.data));
+    if (tasks.size() == 1) expect_memory(task, std::ssize(names));
     examples::expect_storable(task.targets,
                               task.kind == TaskKind::items
                                   ? concat("--target-min-count ", options.data.target_min_count)

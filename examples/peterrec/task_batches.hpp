@@ -32,6 +32,11 @@ class TaskBatches {
 
   std::int64_t steps_per_epoch() const { return batches_.steps_per_epoch(); }
 
+  /// The number of examples in a slice of the batch of a training step.
+  std::int64_t size(std::int64_t epoch, std::int64_t step, BatchSlice slice = {}) {
+    return std::ssize(batches_.rows(epoch, step, slice));
+  }
+
   /// A slice of the batch of a training step.
   TaskBatch batch(std::int64_t epoch, std::int64_t step, BatchSlice slice = {});
 

@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <vector>
 
+#include "common/memory.hpp"
 #include "refrain/core/text.hpp"
 #include "refrain/train/progress.hpp"
+#include "refrain/train/slices.hpp"
 #include "refrain_models/task_bank.hpp"
 
 namespace refrain::peterrec {
@@ -22,17 +25,19 @@ class RunningTask {
  public:
   RunningTask(std::size_t number, const PreparedTask& prepared, TaskBank& bank)
       : number_(number),
-        network_(*prepared.network),
+        network_(prepared.network()),
         bank_(bank),
-        training_(task_training(network_, *prepared.task, prepared.task->training,
+        training_(task_training(*network_, *prepared.task, prepared.task->training,
                                 *prepared.options, prepared.place.seed)),
-        batches_(network_, *prepared.task, prepared.task->training, *prepared.options,
+        batches_(*network_, *prepared.task, prepared.task->training, *prepared.options,
                  prepared.place.seed),
         run_(training_, prepared.options->finetune, prepared.place),
-        row_(bank.bind(network_.task())) {
+        row_(bank.bind(network_->task())) {
     run_.trainer().start();
   }
-  ~RunningTask() { bank_.release(row_); }
+  ~RunningTask() {
+    if (network_ != nullptr) bank_.release(row_);
+  }
   RunningTask(const RunningTask&) = delete;
   RunningTask& operator=(const RunningTask&) = delete;
 
@@ -41,15 +46,28 @@ class RunningTask {
   examples::TrainingRun& run() noexcept { return run_; }
   Trainer& trainer() noexcept { return run_.trainer(); }
 
-  /// The batch of the next step.
-  TaskBatch batch() {
+  /// A slice of the batch of the next step.
+  TaskBatch batch(BatchSlice slice) {
     const TrainingPosition& position = trainer().position();
-    return batches_.batch(position.epoch, position.step);
+    return batches_.batch(position.epoch, position.step, slice);
+  }
+  /// The share of a slice in the batch of the next step.
+  double share(BatchSlice slice) {
+    const TrainingPosition& position = trainer().position();
+    return static_cast<double>(batches_.size(position.epoch, position.step, slice)) /
+           static_cast<double>(batches_.size(position.epoch, position.step));
+  }
+  Optimizer& optimizer() noexcept { return *training_.optimizer; }
+
+  /// The result; the parameters leave the bank, and the task is not used afterwards.
+  TrainedTask end(TrainReport report) {
+    bank_.release(row_);
+    return {.number = number_, .network = std::move(network_), .report = std::move(report)};
   }
 
  private:
   std::size_t number_;
-  TaskNetwork& network_;
+  std::unique_ptr<TaskNetwork> network_;
   TaskBank& bank_;
   Training training_;
   TaskBatches batches_;
@@ -69,25 +87,31 @@ Tensor joined(const std::vector<Tensor>& parts) {
   return all;
 }
 
-/// The batches of the tasks of a pass, side by side.
+using RunningTasks = std::span<const std::unique_ptr<RunningTask>>;
+
+/// A slice of the batches of the tasks of a pass, side by side.
 struct TogetherBatch {
+  std::vector<std::size_t> tasks;  ///< those that have sequences in the slice
   Tensor ids, targets;
   Tensor negatives{};  ///< zeros for a task without
-  Tensor rows;         ///< of the bank
+  Tensor rows{};       ///< of the bank
 
-  explicit TogetherBatch(std::span<const std::unique_ptr<RunningTask>> tasks) {
+  TogetherBatch(RunningTasks running, BatchSlice slice) {
     std::vector<Tensor> all_ids, all_targets, all_negatives;
     std::vector<std::int32_t> all_rows;
-    for (const std::unique_ptr<RunningTask>& task : tasks) {
-      TaskBatch batch = task->batch();
+    for (std::size_t i = 0; i < running.size(); ++i) {
+      TaskBatch batch = running[i]->batch(slice);
       const std::int64_t count = batch.targets.numel();
+      if (count == 0) continue;
+      tasks.push_back(i);
       all_rows.insert(all_rows.end(), static_cast<std::size_t>(count),
-                      static_cast<std::int32_t>(task->row()));
+                      static_cast<std::int32_t>(running[i]->row()));
       all_negatives.push_back(batch.negatives.defined() ? batch.negatives
                                                         : Tensor::zeros({count}, DType::i32));
       all_ids.push_back(std::move(batch.ids));
       all_targets.push_back(std::move(batch.targets));
     }
+    if (tasks.empty()) return;
     ids = joined(all_ids);
     targets = joined(all_targets);
     negatives = joined(all_negatives);
@@ -95,23 +119,91 @@ struct TogetherBatch {
   }
 };
 
-/// Computes the gradients of a training step of every task; returns their losses.
-std::vector<double> differentiate(const NextItNet& base, TaskBank& bank,
-                                  std::span<const std::unique_ptr<RunningTask>> tasks) {
-  for (const std::unique_ptr<RunningTask>& task : tasks) task->trainer().begin_step();
-  const TogetherBatch batch(tasks);
-  const std::vector<Variable> losses =
-      BankedNextItNet(base, bank, batch.rows).losses(batch.ids, batch.targets, batch.negatives);
-  backward(refrain::detail::sum_of(losses));
-  bank.pass_gradients();
-  std::vector<double> values;
-  for (const Variable& loss : losses) values.push_back(loss.item());
-  return values;
-}
+/// The training steps of several tasks in one pass: each gets the gradients of its own step.
+class StepsOfTasks {
+ public:
+  /// `ranks`: the processes that share the slices, or null.
+  StepsOfTasks(const NextItNet& base, TaskBank& bank, std::int64_t slices, Communicator* ranks)
+      : base_(base),
+        bank_(bank),
+        tree_(slices),
+        own_(ranks == nullptr ? SliceRange{0, slices}
+                              : tree_.slices_of(ranks->rank(), ranks->size())),
+        ranks_(ranks) {}
+
+  /// Sets the gradients of the tasks and returns their losses.
+  std::vector<double> differentiate(RunningTasks tasks) {
+    for (const std::unique_ptr<RunningTask>& task : tasks) task->trainer().begin_step();
+    SliceSum gradients(tree_, own_);
+    std::vector<Tensor> losses;
+    for (std::int64_t slice = own_.begin; slice < own_.end; ++slice)
+      gradients.add(differentiate(tasks, {slice, tree_.slices()}, losses));
+    put(tasks, finish(tasks, gradients));
+    if (ranks_ != nullptr)
+      losses = refrain::detail::gather_losses(*ranks_, losses, losses.front().dtype());
+    return totals(losses, tasks.size());
+  }
+
+ private:
+  /// The gradients of all tasks, one task after the other; adds the loss of each to `losses`.
+  std::vector<Gradient> differentiate(RunningTasks tasks, BatchSlice slice,
+                                      std::vector<Tensor>& losses) {
+    const TogetherBatch batch(tasks, slice);
+    const std::size_t first = losses.size();
+    losses.resize(first + tasks.size(), Tensor::zeros({}, DType::f32));
+    if (batch.tasks.empty()) return {};
+    std::vector<Variable> own =
+        BankedNextItNet(base_, bank_, batch.rows).losses(batch.ids, batch.targets, batch.negatives);
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      const std::size_t task = batch.tasks[i];
+      own[i] = multiply(own[i], Variable(Tensor::full(own[i].shape(), tasks[task]->share(slice),
+                                                      own[i].dtype())));
+      losses[first + task] = own[i].value();
+    }
+    backward(refrain::detail::sum_of(own));
+    bank_.pass_gradients();
+    std::vector<Gradient> gradients;
+    for (const std::unique_ptr<RunningTask>& task : tasks)
+      std::ranges::move(task->optimizer().take_gradients(), std::back_inserter(gradients));
+    return gradients;
+  }
+
+  std::vector<Gradient> finish(RunningTasks tasks, SliceSum& gradients) const {
+    if (ranks_ == nullptr) return gradients.finish();
+    std::vector<Shape> shapes;
+    for (const std::unique_ptr<RunningTask>& task : tasks)
+      std::ranges::move(task->optimizer().shapes(), std::back_inserter(shapes));
+    return gradients.finish(*ranks_, shapes, DType::f32);
+  }
+
+  static void put(RunningTasks tasks, std::vector<Gradient> gradients) {
+    auto next = std::make_move_iterator(gradients.begin());
+    for (const std::unique_ptr<RunningTask>& task : tasks) {
+      const auto end = next + std::ssize(task->optimizer().shapes());
+      task->optimizer().put_gradients({next, end});
+      next = end;
+    }
+  }
+
+  /// The sums over the slices.
+  static std::vector<double> totals(const std::vector<Tensor>& losses, std::size_t tasks) {
+    std::vector<Gradient> sums(tasks);
+    for (std::size_t i = 0; i < losses.size(); ++i) sums[i % tasks].add(losses[i]);
+    std::vector<double> totals;
+    for (const Gradient& sum : sums) totals.push_back(sum.dense().item());
+    return totals;
+  }
+
+  const NextItNet& base_;
+  TaskBank& bank_;
+  SliceTree tree_;
+  SliceRange own_;
+  Communicator* ranks_;
+};
 
 TaskBank bank_for(const NextItNet& base, std::span<const PreparedTask> tasks,
                   std::int64_t at_once) {
-  const PatchSet::Options& options = tasks.front().network->task().options();
+  const PatchSet::Options options = tasks.front().network()->task().options();
   const models::PatchOptions& patches = options.patches;
   const std::int64_t path =
       patches.bottleneck > 0 ? patches.bottleneck
@@ -136,7 +228,7 @@ std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask>
 
 std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at_once) {
   std::vector<std::int64_t> sizes;
-  for (const PreparedTask& each : tasks) sizes.push_back(each.network->parameter_count());
+  for (const PreparedTask& each : tasks) sizes.push_back(each.parameters);
   std::sort(sizes.rbegin(), sizes.rend());
   const std::int64_t largest = std::accumulate(
       sizes.begin(), sizes.begin() + std::min(at_once, std::ssize(sizes)), std::int64_t{0});
@@ -144,17 +236,35 @@ std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at
   return copies * largest * static_cast<std::int64_t>(sizeof(float));
 }
 
+void expect_training_memory(std::span<const PreparedTask> tasks, std::int64_t at_once) {
+  const std::int64_t available = examples::available_memory();
+  const std::int64_t needed = training_bytes(tasks, at_once);
+  if (needed <= available) return;
+  const auto mebibytes = [](std::int64_t bytes) { return with_commas(bytes >> 20); };
+  throw OptionError(fmt::format(
+      "--tasks-at-once {}: expected at most {} MiB, the available memory, for parameters, "
+      "gradients and optimizer, got {} MiB",
+      at_once, mebibytes(available), mebibytes(needed)));
+}
+
 void train_together(const NextItNet& base, std::span<const PreparedTask> tasks,
-                    std::int64_t at_once, const std::function<void(const TrainedTask&)>& finished) {
+                    std::int64_t at_once, const std::function<void(TrainedTask)>& finished) {
   const InterruptGuard guard;
   TaskBank bank = bank_for(base, tasks, at_once);
-  Progress progress({.label = "fine-tuning", .total = std::ssize(tasks), .unit = "tasks"});
+  StepsOfTasks steps(base, bank, tasks.front().options->finetune.slices,
+                     tasks.front().place.processes->ranks());
+  Progress progress({.label = "fine-tuning",
+                     .total = std::ssize(tasks),
+                     .unit = "tasks",
+                     .style = tasks.front().place.processes->is_first() ? Progress::Style::automatic
+                                                                        : Progress::Style::quiet});
   std::vector<std::unique_ptr<RunningTask>> running;  // by their rows
   std::size_t next = 0;
   const auto interrupt = [&] {
     progress.finish();
-    for (const std::unique_ptr<RunningTask>& task : running)
-      finished({.number = task->number(), .report = task->run().interrupt()});
+    for (const std::unique_ptr<RunningTask>& task : running) {
+      if (task != nullptr) finished(task->end(task->run().interrupt()));
+    }
   };
   while (true) {
     while (std::ssize(running) < at_once && next < tasks.size()) {
@@ -169,25 +279,25 @@ void train_together(const NextItNet& base, std::span<const PreparedTask> tasks,
       if (!trainer.is_done() && !trainer.has_step() && !task->run().evaluate_epoch())
         return interrupt();
       if (!trainer.is_done()) continue;
-      const TrainedTask trained{.number = task->number(), .report = task->run().finish()};
-      task.reset();  // the parameters leave the bank
+      TrainedTask trained = task->end(task->run().finish());
+      task.reset();
       progress.advance();
-      finished(trained);
+      finished(std::move(trained));
       has_ended = true;
     }
     std::erase(running, nullptr);
     if (has_ended) continue;
     if (running.empty()) break;
-    if (InterruptGuard::requested()) return interrupt();
-    const std::vector<double> losses = differentiate(base, bank, running);
+    if (running.front()->trainer().stop_requested()) return interrupt();
+    const std::vector<double> losses = steps.differentiate(running);
     for (std::size_t i = 0; i < running.size(); ++i) {
       try {
         running[i]->trainer().end_step(losses[i]);
       } catch (const DivergedError& error) {
-        const TrainedTask trained{.number = running[i]->number(), .error = error.what()};
+        TrainedTask trained{.number = running[i]->number(), .error = error.what()};
         running[i].reset();
         progress.advance();
-        finished(trained);
+        finished(std::move(trained));
       }
     }
     std::erase(running, nullptr);

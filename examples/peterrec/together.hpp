@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -12,7 +13,8 @@ namespace refrain::peterrec {
 
 /// A task whose training is prepared. What it refers to must outlive the training.
 struct PreparedTask {
-  TaskNetwork* network = nullptr;
+  std::function<std::unique_ptr<TaskNetwork>()> network;  ///< creates the untrained network
+  std::int64_t parameters = 0;                            ///< of the network, without the base
   const TaskData* task = nullptr;
   const Options* options = nullptr;
   TrainPlace place{};
@@ -20,26 +22,30 @@ struct PreparedTask {
 
 /// The result of one task of train_together().
 struct TrainedTask {
-  std::size_t number = 0;  ///< in the list of tasks
-  TrainReport report{};
-  std::string error{};  ///< of a task whose training diverged; its report is empty
+  std::size_t number = 0;                     ///< in the list of tasks
+  std::unique_ptr<TaskNetwork> network = {};  ///< null for a training that diverged
+  TrainReport report = {};
+  std::string error = {};  ///< of a training that diverged; its report is empty
 };
 
 /// How many tasks train at a time: TaskOptions::at_once, or, if that is 0, as many as have batches
 /// of 256 sequences together. Larger passes are no faster on the CPU.
 std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask> tasks);
 
-/// Memory of the parameters, gradients, moments and best parameters of tasks that train at a time,
-/// in bytes.
+/// Memory of the parameters, gradients, moments and best parameters of the tasks that train at a
+/// time, in bytes.
 std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at_once);
+
+/// Throws OptionError when training_bytes() is more than the memory that is available.
+void expect_training_memory(std::span<const PreparedTask> tasks, std::int64_t at_once);
 
 /// Trains tasks on one frozen base together: a pass computes a training step of each, and ends with
 /// the bytes of train_task() for each. Every task has its own examples, optimizer and early
 /// stopping; when one ends, the next of the list takes its place. Calls `finished` for each task
 /// when it ends, and for all running ones, with an interrupted report, when an interruption is
 /// requested. Tasks that have not begun by then are not reported. All have patches of the same
-/// kind. On the CPU, one process, without slices.
+/// kind, and the same slices and processes. On the CPU.
 void train_together(const NextItNet& base, std::span<const PreparedTask> tasks,
-                    std::int64_t at_once, const std::function<void(const TrainedTask&)>& finished);
+                    std::int64_t at_once, const std::function<void(TrainedTask)>& finished);
 
 }  // namespace refrain::peterrec

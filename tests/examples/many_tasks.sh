@@ -38,7 +38,7 @@ same_files() {
   for task in ${tasks//,/ }; do cmp "$1/$task" "$2/$task" || fail "task $task of $2 differs from $1"; done
 }
 
-for kind in "" "--insertion parallel" "--one-per-block" "--no-norm2 --no-own-tcl" "--warmup 1 --rate-schedule cosine --smoothing 0.1"; do
+for kind in "" "--insertion parallel" "--one-per-block" "--no-norm2 --no-own-tcl" "--warmup 1 --rate-schedule cosine --smoothing 0.1" "--slices 3"; do
   # shellcheck disable=SC2086
   finetune alone --tasks-at-once 1 $kind
   epochs=$(grep -o 'finished after [0-9]* epoch' out | sort -u | wc -l)
@@ -83,6 +83,36 @@ run 1 "$program" finetune "${base[@]}" --epochs 2 --task odd,third --learning-ra
 says "task odd: "
 says "task third: "
 [[ ! -e odd.patch.safetensors ]] || fail "expected no file of a task that diverged"
+
+# "easy" has the same answer for nearly all users, so a rate that is far too large learns it.
+awk 'BEGIN { print "user_id,easy,noise"; for (u = 1; u <= 120; ++u) printf "%d,%s,n%d\n", u, u == 1 ? "no" : "yes", u * u % 7 }' > uneven.csv
+uneven=(finetune --model base.safetensors --data users.txt --profiles uneven.csv --length 8 --epochs 3 --learning-rate 5)
+run 0 "$program" "${uneven[@]}" --task easy --out alone.easy
+rm -f ./*.patch.safetensors
+run 1 "$program" "${uneven[@]}" --task noise,easy
+says "task noise: training has diverged"
+cmp alone.easy easy.patch.safetensors || fail "the failure of a task has changed another one"
+[[ ! -e noise.patch.safetensors ]] || fail "expected no file of a task that diverged"
+
+# More tasks than the memory holds: an error before the training.
+awk 'BEGIN {
+  printf "user_id"
+  for (t = 1; t <= 100; ++t) printf ",t%d", t
+  print ""
+  for (u = 1; u <= 120; ++u) {
+    printf "%d", u
+    for (t = 1; t <= 100; ++t) printf ",%s", (u + t) % 2 ? "a" : "b"
+    print ""
+  }
+}' > wide.csv
+wide=("$program" finetune --model base.safetensors --data users.txt --profiles wide.csv --length 8 --task all --epochs 1 --bottleneck 4096)
+small=(bash -c 'ulimit -v 700000; exec "$@"' _)
+if "${small[@]}" "$program" --help > out 2>&1; then
+  run 1 "${small[@]}" "${wide[@]}" --tasks-at-once 100
+  says "--tasks-at-once 100: expected at most"
+else
+  echo "SKIPPED: the error of too many tasks: the program does not run with a limit of memory"
+fi
 
 # An interruption keeps the parameters of every task that runs, and names what it lost.
 rm -f log odd.patch.safetensors

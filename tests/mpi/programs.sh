@@ -38,6 +38,19 @@ compare_processes both "3" "$peterrec" "${pretrain[@]}" --non-causal --pretrain-
 run 0 "$peterrec" "${pretrain[@]}" --hold-out-last --out held.base
 compare_processes patch "2 3" "$peterrec" "${finetune[@]}"
 says_once "test, full: "
+
+# Many tasks in one pass: the files of one process that trains one task at a time.
+awk 'BEGIN { print "user,odd,third,fifth"; for (u = 1; u <= 120; ++u) printf "u%d,o%d,t%d,f%d\n", u, u % 2, u % 3, u % 5 }' > labels.csv
+tasks=("$peterrec" finetune --data log.csv --base held.base --profiles labels.csv --task odd,third,fifth --bottleneck 2 --length 8 --epochs 4 --patience 1 --clip 0.5 --slices 8 --force)
+run 0 "${tasks[@]}" --tasks-at-once 1 --out odd.alone,third.alone,fifth.alone
+for processes in 1 2 3; do
+  mpi "$processes"
+  run 0 "${start[@]}" "${tasks[@]}" --threads "$processes" --out odd.pass,third.pass,fifth.pass
+  says_once "3 tasks in one pass"
+  says_once "wrote third.pass"
+  for task in odd third fifth; do same "$task.alone" "$task.pass"; done
+  rm ./*.pass
+done
 compare_processes memory "2 3" "$cmnrec" "${train[@]}"
 compare_processes search "3" "$cmnrec" "${train[@]}" --search 0.001,0.01 --search-epochs 1
 

@@ -177,9 +177,12 @@ class REFRAIN_API Trainer {
   ///   }
   ///   const TrainingResult result = trainer.finish();
   ///
-  /// One process, on the CPU, without slices and pending_losses. A caller that was interrupted
-  /// calls interrupt() at any point between two steps instead of finish().
+  /// The caller computes the gradients of all slices and ranks (SliceSum). Without pending_losses.
+  /// A caller that is to stop, as stop_requested() tells, calls interrupt() at any point between
+  /// two steps instead of finish(). Several ranks call the same pieces in the same order.
   void start();
+  /// True when an interruption was requested of any rank.
+  bool stop_requested() const;
   bool is_done() const noexcept { return position_.epoch >= options_.epochs || stopped_early(); }
   bool has_step() const noexcept { return position_.step < options_.steps_per_epoch; }
   /// Drops the gradients and sets the learning rate of the step.
@@ -201,7 +204,6 @@ class REFRAIN_API Trainer {
                              Evaluate& evaluate);
   void expect_one_slice() const;
   void expect_same_ranks() const;
-  bool stop_requested() const;
   double agreed(double metric) const;
   DType dtype() const;
   void queue_update(const Tensor& loss);
