@@ -198,6 +198,56 @@ class ProfileLines {
 
 }  // namespace
 
+namespace {
+
+/// Calls function(part) for the parts of a text between '|', without the empty ones.
+template <class Function>
+void for_each_part(std::string_view text, Function&& function) {
+  while (true) {
+    const std::size_t end = std::min(text.find('|'), text.size());
+    const std::string_view part = detail::trim(text.substr(0, end));
+    if (!part.empty()) function(part);
+    if (end == text.size()) return;
+    text.remove_prefix(end + 1);
+  }
+}
+
+}  // namespace
+
+bool Profiles::Attribute::has_several_values() const {
+  for (std::int32_t i = 0; i < values.size(); ++i) {
+    if (values[i].find('|') != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+std::vector<std::string> Profiles::Attribute::single_values() const {
+  detail::StringTable parts;
+  for (std::int32_t i = 0; i < values.size(); ++i)
+    for_each_part(values[i], [&](std::string_view part) { parts.intern(part); });
+  std::vector<std::string> names;
+  for (std::int32_t i = 0; i < parts.size(); ++i) names.emplace_back(parts[i]);
+  return names;
+}
+
+Profiles::Attribute Profiles::Attribute::one_against_all(std::string_view value) const {
+  Attribute one{.name = detail::concat(name, '=', value), .values = {}, .of_user = {}};
+  std::vector<std::int32_t> has(static_cast<std::size_t>(values.size()), 0);
+  for (std::int32_t i = 0; i < values.size(); ++i) {
+    for_each_part(values[i], [&](std::string_view part) {
+      if (part == value) has[static_cast<std::size_t>(i)] = 1;
+    });
+  }
+  if (std::ranges::find(has, 1) == has.end()) {
+    throw OptionError(detail::concat("profiles: expected a value of ", detail::quoted(name),
+                                     ", got ", detail::quoted(value)));
+  }
+  for (const char* answer : {"no", "yes"}) one.values.intern(answer);
+  for (const std::int32_t own : of_user)
+    one.of_user.push_back(own == absent_id ? absent_id : has[static_cast<std::size_t>(own)]);
+  return one;
+}
+
 const Profiles::Attribute& Profiles::attribute(std::string_view name) const {
   for (const Attribute& attribute : attributes) {
     if (attribute.name == name) return attribute;
@@ -236,11 +286,30 @@ Profiles read_profiles(const std::string& path, const ReadOptions& options) {
   return profiles;
 }
 
+namespace {
+
+/// The attribute of label_users().
+Profiles::Attribute labels_of(const Profiles& profiles, std::string_view name) {
+  const auto known = [&](std::string_view wanted) {
+    return std::ranges::find(profiles.attributes, wanted, &Profiles::Attribute::name);
+  };
+  for (std::size_t sign = name.find('=');
+       sign < name.size() && known(name) == profiles.attributes.end();
+       sign = name.find('=', sign + 1)) {
+    const auto attribute = known(name.substr(0, sign));
+    if (attribute != profiles.attributes.end())
+      return attribute->one_against_all(name.substr(sign + 1));
+  }
+  return profiles.attribute(name);
+}
+
+}  // namespace
+
 TransferSequences label_users(const Sequences& sequences, const Profiles& profiles,
                               std::string_view attribute) {
   if (sequences.user.empty())
     throw OptionError("label_users: expected sequences with users, got a format without users");
-  const Profiles::Attribute& wanted = profiles.attribute(attribute);
+  const Profiles::Attribute wanted = labels_of(profiles, attribute);
   TransferSequences task;
   task.source.items = sequences.items;
   for (std::int64_t row = 0; row < sequences.rows.rows(); ++row) {

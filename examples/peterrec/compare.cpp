@@ -50,6 +50,7 @@ CompareData read_compare_data(Options& options) {
   std::optional<examples::TemporaryFolder> folder;
   if (options.compare.generate)
     data.transfer = generate_data(options, folder.emplace("peterrec").path());
+  expand_tasks(options);
   expect_tasks(options.task);
   examples::expect_split(options.data.split);
   for (const std::string& name : options.task.names) {
@@ -97,9 +98,10 @@ bool pretrain_base(const Comparison& comparison) {
   return true;
 }
 
-/// Compares the methods on one task. Returns false for an interrupted run.
+/// Compares the methods on one task; adds the lines of its table to `lines`. Returns false for an
+/// interrupted run.
 bool compare_on(const Comparison& comparison, const TaskData& task,
-                const std::optional<Titles>& titles) {
+                const std::optional<Titles>& titles, std::vector<Line>& lines) {
   const Options& options = comparison.options;
   std::vector<MethodName> chosen = options.compare.methods;
   if (chosen.empty()) {
@@ -107,7 +109,6 @@ bool compare_on(const Comparison& comparison, const TaskData& task,
   }
   std::vector<double> shares = options.compare.few_shot;
   shares.push_back(1);
-  std::vector<Line> lines;
   std::unique_ptr<TaskNetwork> shown;
   const char* shown_title = nullptr;
   for (const double share : shares) {
@@ -168,10 +169,18 @@ Outcome compare(const Options& given) {
   const Comparison comparison{
       options, {pretraining, base.vocabulary, options.base}, base.network, log, ranks};
   if (!is_pretrained && !pretrain_base(comparison)) return Outcome::interrupted;
+  std::vector<std::vector<Line>> of_profiles;
+  Outcome outcome = Outcome::done;
   for (const TaskData& task : tasks) {
-    if (!compare_on(comparison, task, data.of(task.kind).titles)) return Outcome::interrupted;
+    std::vector<Line> lines;
+    if (!compare_on(comparison, task, data.of(task.kind).titles, lines)) {
+      outcome = Outcome::interrupted;
+      break;
+    }
+    if (task.is_profile()) of_profiles.push_back(std::move(lines));
   }
-  return Outcome::done;
+  if (of_profiles.size() > 1) print_summary(of_profiles);
+  return outcome;
 }
 
 }  // namespace refrain::peterrec

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,11 @@ std::vector<Line> run_references(const Comparison& comparison, const TaskData& t
 
 void print_table(const Comparison& comparison, const TaskData& task,
                  const std::vector<Line>& lines);
+
+/// Prints, for each method, the means of its figures over the profile tasks and the number of tasks
+/// in which it is better, equal and worse than the first method. `lines`: those of each profile
+/// task.
+void print_summary(std::span<const std::vector<Line>> lines);
 
 /// Prints some users of the test part: history, targets, and the best targets of three
 /// recommenders.

@@ -1,6 +1,7 @@
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "common/answers.hpp"
 #include "common/standard_streams.hpp"
@@ -68,6 +69,35 @@ void print_table(const Comparison& comparison, const TaskData& task,
   for (const Figure& figure : lines.front().figures) fmt::print(" {:>14}", figure.column);
   fmt::print("\n");
   for (const Line& line : lines) print_line(line, comparison.base->parameter_count());
+  examples::flush_output();
+}
+
+void print_summary(std::span<const std::vector<Line>> lines) {
+  const std::vector<Line>& first = lines.front();
+  fmt::print(
+      "\nMeans over {} profile tasks; in how many of them a method is better, equal and "
+      "worse than {}:\n\n{:<24} {:>6}",
+      lines.size(), first.front().method, "method", "data");
+  for (const Figure& figure : first.front().figures)
+    fmt::print(" {:>14} {:>15}", figure.column, "better/=/worse");
+  fmt::print("\n");
+  for (std::size_t method = 0; method < first.size(); ++method) {
+    fmt::print("{:<24} {:>5.0f}%", first[method].method, 100 * first[method].share);
+    for (std::size_t figure = 0; figure < first.front().figures.size(); ++figure) {
+      double sum = 0;
+      std::array<std::int64_t, 3> counts{};  // better, equal, worse
+      for (const std::vector<Line>& task : lines) {
+        const Figure& own = task[method].figures[figure];
+        const double other = task.front().figures[figure].value;
+        sum += own.value;
+        const bool is_better = own.larger_is_better ? own.value > other : own.value < other;
+        ++counts[own.value == other ? 1 : is_better ? 0 : 2];
+      }
+      fmt::print(" {:>14.4f} {:>15}", sum / static_cast<double>(lines.size()),
+                 method == 0 ? "-" : fmt::format("{}/{}/{}", counts[0], counts[1], counts[2]));
+    }
+    fmt::print("\n");
+  }
   examples::flush_output();
 }
 

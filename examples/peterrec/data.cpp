@@ -167,11 +167,21 @@ void expand_tasks(Options& options) {
       options.data.profiles,
       {.skip_bad_lines = options.data.skip_bad_lines, .user_column = options.data.user_column});
   names.clear();
-  for (const Profiles::Attribute& attribute : profiles.attributes) {
-    if (attribute.values.size() > 1) {
+  const auto add = [&](const Profiles::Attribute& attribute) {
+    std::vector<std::int32_t> values = attribute.of_user;
+    std::erase(values, absent_id);
+    if (std::ranges::adjacent_find(values, std::ranges::not_equal_to()) != values.end()) {
       names.push_back(attribute.name);
     } else {
       examples::say("attribute {}: fewer than two values, no task\n", attribute.name);
+    }
+  };
+  for (const Profiles::Attribute& attribute : profiles.attributes) {
+    if (!attribute.has_several_values()) {
+      add(attribute);
+    } else {
+      for (const std::string& value : attribute.single_values())
+        add(attribute.one_against_all(value));
     }
   }
   if (names.empty())

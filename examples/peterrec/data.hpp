@@ -64,8 +64,9 @@ inline constexpr const char* next_task = "next";
 inline constexpr const char* base_task = "base";
 /// The name that stands for all attributes of the profiles.
 inline constexpr const char* all_tasks = "all";
-/// Replaces all_tasks by the attributes of --profiles that have at least two values; prints which
-/// ones have fewer. Throws OptionError without --profiles, and beside other names.
+/// Replaces all_tasks by the attributes of --profiles that have at least two values, and by each
+/// value of an attribute with several values of a user, one against all; prints which ones have
+/// fewer. Throws OptionError without --profiles, and beside other names.
 void expand_tasks(Options& options);
 /// Throws OptionError for an empty list of tasks, for a task named base_task, and for label
 /// smoothing without a task of profiles.

@@ -134,7 +134,7 @@ double Figures::validation() const {
 std::vector<Figure> Figures::list() const {
   if (rankings.empty()) {
     return {{"accuracy", "accuracy", accuracy.value()},
-            {"cross-entropy", "cross_entropy", cross_entropy.value()}};
+            {"cross-entropy", "cross_entropy", cross_entropy.value(), false}};
   }
   return {{"HR@5 full", "hr5_full", rankings[0].hr(5)},
           {"MRR@5 full", "mrr5_full", rankings[0].mrr(5)},

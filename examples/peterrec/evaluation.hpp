@@ -51,6 +51,7 @@ struct Figure {
   const char* column;
   const char* field;
   double value;
+  bool larger_is_better = true;
 };
 
 /// Figures of one recommender on one set of examples.

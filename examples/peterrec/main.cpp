@@ -60,9 +60,9 @@ void add_base_options(CLI::App& app, BaseOptions& base) {
 void add_task_options(CLI::App& app, TaskOptions& task) {
   const OptionGroup add(app, "Tasks");
   add("--task", task.names,
-      "Tasks: attributes of --profiles (gender, age, ...) or all of them (finetune: all), items "
-      "(of "
-      "the other domain), next (item of the same domain)");
+      "Tasks: attributes of --profiles (gender, age, ...), one value of an attribute against all "
+      "others (occupation=12), all attributes (all), items (of the other domain), next (item of "
+      "the same domain)");
   add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4", between(0, 4096));
   add("--cardinality", task.cardinality, "Parallel paths of a patch", between(1, 4096));
   add("--random-start", task.random_start,

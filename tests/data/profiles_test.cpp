@@ -44,6 +44,35 @@ TEST_CASE("readers: profiles label users", "[data]") {
                   OptionError);
 }
 
+TEST_CASE("readers: one value of an attribute against all others", "[data]") {
+  const ScratchFolder folder;
+  const Profiles profiles =
+      read_profiles(folder.write("users.csv",
+                                 "user,likes,town,a=b\nu1,war|drama,Oslo,x\nu2,drama,Rome,y\nu3,,"
+                                 "Oslo,x\nu4, |sci fi | war,,\n"));
+  const Profiles::Attribute& likes = profiles.attribute("likes");
+  CHECK(likes.has_several_values());
+  CHECK(likes.single_values() == std::vector<std::string>{"war", "drama", "sci fi"});
+  const Profiles::Attribute war = likes.one_against_all("war");
+  CHECK(war.name == "likes=war");
+  CHECK(war.values[0] == "no");
+  CHECK(war.values[1] == "yes");
+  CHECK(war.of_user == std::vector<std::int32_t>{1, 0, absent_id, 1});
+  CHECK_FALSE(profiles.attribute("town").has_several_values());
+  CHECK_THROWS_MATCHES(likes.one_against_all("wa"), OptionError,
+                       message_contains("expected a value of \"likes\", got \"wa\""));
+
+  const Sequences sequences = read_sequences(folder.write("rows", "u1 a b\nu2 b\nu3 c\nu4 a\n"));
+  const auto labels = [&](const char* task) {
+    return words(label_users(sequences, profiles, task).target);
+  };
+  CHECK(labels("likes=sci fi") == Words{{"no"}, {"no"}, {"yes"}});
+  CHECK(labels("town=Rome") == Words{{"no"}, {"yes"}, {"no"}});
+  CHECK(labels("a=b") == Words{{"x"}, {"y"}, {"x"}});  // an attribute of this name
+  CHECK(labels("a=b=y") == Words{{"no"}, {"yes"}, {"no"}});
+  CHECK_THROWS_AS(labels("towns=Rome"), OptionError);
+}
+
 TEST_CASE("readers: profiles from a table with a header", "[data]") {
   const ScratchFolder folder;
   ReadReport report;

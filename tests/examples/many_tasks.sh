@@ -77,6 +77,21 @@ says "--task all: expected no other task"
 run 1 "$program" finetune --model base.safetensors --data users.txt --task all
 says "--task all: expected --profiles"
 
+# One value against all others, for each value of an attribute with several ones.
+awk 'BEGIN {
+  print "user_id,likes,odd"
+  for (u = 1; u <= 120; ++u)
+    printf "%d,%s,%s\n", u, u % 3 ? (u % 2 ? "drama" : "drama|war") : "war", u % 2 ? "yes" : "no"
+}' > likes.csv
+run 0 "$program" finetune --model base.safetensors --data users.txt --profiles likes.csv --length 8 --epochs 1 --task all
+for task in likes=drama likes=war odd; do [[ -s $task.patch.safetensors ]] || fail "expected a file of task $task"; done
+run 0 "$program" evaluate --model base.safetensors --data users.txt --profiles likes.csv --patch likes=war.patch.safetensors
+says "accuracy"
+run 1 "$program" finetune --model base.safetensors --data users.txt --profiles likes.csv --length 8 --task likes=comedy
+says '--task likes=comedy: profiles: expected a value of "likes", got "comedy"'
+run 0 "$program" compare --model base.safetensors --data users.txt --profiles likes.csv --length 8 --epochs 1 --task all --methods fine-cls,peterrec-serial
+says "Means over 3 profile tasks; in how many of them a method is better, equal and worse than FineCLS:"
+
 # A task that fails does not stop the others, and the command fails.
 rm -f ./*.patch.safetensors
 run 1 "$program" finetune "${base[@]}" --epochs 2 --task odd,third --learning-rate 1e30

@@ -105,6 +105,15 @@ struct REFRAIN_API Profiles {
     detail::StringTable values;
     /// value number of each user; absent_id: the user has no value
     std::vector<std::int32_t> of_user;
+
+    /// True when a user has several values, which '|' separates, as in "Action|Comedy".
+    bool has_several_values() const;
+    /// The single values, in the order of their first occurrence.
+    std::vector<std::string> single_values() const;
+    /// The attribute "name=value": "yes" for the users that have this single value, "no" for those
+    /// that have only others, none for those without a value. Throws OptionError when no user has
+    /// it.
+    Attribute one_against_all(std::string_view value) const;
   };
   detail::StringTable users;
   std::vector<Attribute> attributes;
@@ -135,8 +144,9 @@ struct REFRAIN_API Profiles {
 REFRAIN_API Profiles read_profiles(const std::string& path, const ReadOptions& options = {});
 
 /// Creates a profile task: every row whose user has a value of the attribute becomes a source row
-/// with that value as its only target. Throws OptionError when the sequences have no users or the
-/// attribute is unknown, DataError when no user has a value.
+/// with that value as its only target. `attribute`: the name of one, or "name=value" for one value
+/// against all others (Profiles::Attribute::one_against_all). Throws OptionError when the sequences
+/// have no users or the attribute or value is unknown, DataError when no user has a value.
 REFRAIN_API TransferSequences label_users(const Sequences& sequences, const Profiles& profiles,
                                           std::string_view attribute);
 
