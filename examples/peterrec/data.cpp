@@ -196,6 +196,10 @@ void expect_tasks(const TaskOptions& options) {
   if (std::find(names.begin(), names.end(), base_task) != names.end())
     throw OptionError(
         "--task base: this name is reserved for the base's own head; rename the attribute");
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    if (std::find(names.begin(), name, *name) != name)
+      throw OptionError("--task: expected each task once, got " + *name + " twice");
+  }
   const bool has_profile = std::any_of(names.begin(), names.end(), [](const std::string& name) {
     return task_kind(name) == TaskKind::profile;
   });

@@ -68,8 +68,8 @@ inline constexpr const char* all_tasks = "all";
 /// value of an attribute with several values of a user, one against all; prints which ones have
 /// fewer. Throws OptionError without --profiles, and beside other names.
 void expand_tasks(Options& options);
-/// Throws OptionError for an empty list of tasks, for a task named base_task, and for label
-/// smoothing without a task of profiles.
+/// Throws OptionError for an empty list of tasks, for a task that is given twice or named
+/// base_task, and for label smoothing without a task of profiles.
 void expect_tasks(const TaskOptions& options);
 
 /// One task, ready to train.

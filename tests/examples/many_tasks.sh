@@ -74,6 +74,8 @@ for task in ${tasks//,/ }; do [[ -s $task.patch.safetensors ]] || fail "expected
 [[ ! -e city.patch.safetensors ]] || fail "expected no file of an attribute with one value"
 run 1 "$program" finetune "${base[@]}" --task all,odd
 says "--task all: expected no other task"
+run 1 "$program" finetune "${base[@]}" --task odd,third,odd --out a,b,c
+says "--task: expected each task once, got odd twice"
 run 1 "$program" finetune --model base.safetensors --data users.txt --task all
 says "--task all: expected --profiles"
 
