@@ -98,10 +98,17 @@ bool pretrain_base(const Comparison& comparison) {
   return true;
 }
 
-/// Compares the methods on one task; adds the lines of its table to `lines`. Returns false for an
-/// interrupted run.
-bool compare_on(const Comparison& comparison, const TaskData& task,
-                const std::optional<Titles>& titles, std::vector<Line>& lines) {
+/// What compare prints of a task.
+struct TaskTable {
+  std::vector<Line> lines;
+  const char* shown_title = nullptr;  ///< of the method whose recommendations are shown
+  std::unique_ptr<TaskNetwork> shown = {};
+};
+
+/// Trains and measures the methods on all tasks and adds their lines to the table of each. Returns
+/// false for an interrupted run.
+bool run_methods(const Comparison& comparison, std::span<const TaskData> tasks,
+                 std::span<TaskTable> tables) {
   const Options& options = comparison.options;
   std::vector<MethodName> chosen = options.compare.methods;
   if (chosen.empty()) {
@@ -109,32 +116,55 @@ bool compare_on(const Comparison& comparison, const TaskData& task,
   }
   std::vector<double> shares = options.compare.few_shot;
   shares.push_back(1);
-  std::unique_ptr<TaskNetwork> shown;
-  const char* shown_title = nullptr;
   for (const double share : shares) {
     for (const MethodName name : chosen) {
-      std::unique_ptr<TaskNetwork> network;
-      const char* const title = method(name).title;
-      std::optional<Line> line = run_method(comparison, task, method(name), share, network);
-      if (!line) {
-        if (!lines.empty()) print_table(comparison, task, lines);
-        fmt::print(
-            "\ninterrupted in task {}, {}: this method was neither evaluated nor logged, and later "
-            "methods were not trained\n",
-            task.name, title);
-        return false;
-      }
-      lines.push_back(std::move(*line));
-      if (shown == nullptr || (share >= 1 && name == chosen.front())) {
-        shown = std::move(network);
-        shown_title = title;
+      const Method& own = method(name);
+      const std::size_t step = is_one_pass(options, own) ? tasks.size() : 1;
+      for (std::size_t first = 0; first < tasks.size(); first += step) {
+        std::vector<MeasuredMethod> results =
+            run_method(comparison, tasks.subspan(first, step), own, share);
+        if (results.empty()) {
+          fmt::print(
+              "\ninterrupted in {}, {}: this method is in no table, and later methods were not "
+              "trained\n",
+              step == 1 ? "task " + tasks[first].name : counted(std::ssize(tasks), "task"),
+              own.title);
+          return false;
+        }
+        for (std::size_t i = 0; i < step; ++i) {
+          TaskTable& table = tables[first + i];
+          table.lines.push_back(std::move(results[i].line));
+          if (table.shown != nullptr && (share < 1 || name != chosen.front())) continue;
+          table.shown_title = own.title;
+          table.shown = std::move(results[i].last);
+        }
       }
     }
   }
-  for (Line& line : run_references(comparison, task)) lines.push_back(std::move(line));
-  print_table(comparison, task, lines);
-  print_users(comparison, task, {shown_title, scorer_of(task, *shown)}, titles);
   return true;
+}
+
+/// Trains, measures and prints the methods on all tasks. Returns false for an interrupted run, of
+/// which only the complete methods are printed.
+bool compare_methods(const Comparison& comparison, const CompareData& data,
+                     std::span<const TaskData> tasks) {
+  std::vector<TaskTable> tables(tasks.size());
+  const bool is_complete = run_methods(comparison, tasks, tables);
+  std::vector<std::vector<Line>> of_profiles;
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    const TaskData& task = tasks[i];
+    auto& [lines, title, shown] = tables[i];
+    if (lines.empty()) continue;
+    if (is_complete) {
+      for (Line& line : run_references(comparison, task)) lines.push_back(std::move(line));
+    }
+    print_table(comparison, task, lines);
+    if (!is_complete) continue;
+    print_users(comparison, task, {title, scorer_of(task, *shown)}, data.of(task.kind).titles);
+    if (task.is_profile()) of_profiles.push_back(std::move(lines));
+  }
+  if (of_profiles.size() > 1) print_summary(of_profiles);
+  return is_complete;
 }
 
 }  // namespace
@@ -169,18 +199,7 @@ Outcome compare(const Options& given) {
   const Comparison comparison{
       options, {pretraining, base.vocabulary, options.base}, base.network, log, ranks};
   if (!is_pretrained && !pretrain_base(comparison)) return Outcome::interrupted;
-  std::vector<std::vector<Line>> of_profiles;
-  Outcome outcome = Outcome::done;
-  for (const TaskData& task : tasks) {
-    std::vector<Line> lines;
-    if (!compare_on(comparison, task, data.of(task.kind).titles, lines)) {
-      outcome = Outcome::interrupted;
-      break;
-    }
-    if (task.is_profile()) of_profiles.push_back(std::move(lines));
-  }
-  if (of_profiles.size() > 1) print_summary(of_profiles);
-  return outcome;
+  return compare_methods(comparison, data, tasks) ? Outcome::done : Outcome::interrupted;
 }
 
 }  // namespace refrain::peterrec

@@ -3,39 +3,96 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <functional>
+
+#include "peterrec/together.hpp"
 
 namespace refrain::peterrec {
 namespace {
 
-/// Trains a method with each learning rate and returns in `network` the one that is best on the
-/// validation part. An interrupted training ends the loop.
-TrainReport train(const Comparison& comparison, const TaskData& task, const Method& method,
-                  const TransferExamples& examples, std::uint64_t seed,
-                  std::unique_ptr<TaskNetwork>& network) {
-  Options options = comparison.options;
+/// A fine-tuning of a method: a task, a seed and a learning rate.
+struct Run {
+  const TaskData* task = nullptr;
+  std::shared_ptr<const TransferExamples> examples{};
+  Options options{};  ///< with the learning rate
+  TrainPlace place{};
+};
+
+/// The runs of a method on tasks: for each task and seed, those of all learning rates.
+std::vector<Run> runs_of(const Comparison& comparison, std::span<const TaskData> tasks,
+                         const Method& method, double share) {
+  const Options& options = comparison.options;
   std::vector<double> rates = options.compare.learning_rates;
   if (rates.empty()) rates.push_back(options.finetune.learning_rate);
-  TrainPlace place =
-      examples::training_place(options.run, comparison.log, task.name + ", " + method.title);
-  place.seed = seed;
-  place.is_one_of_many = true;
-  TrainReport best;
-  for (const double rate : rates) {
-    Random random(seed, 0x7461736B);
-    auto candidate =
-        std::make_unique<TaskNetwork>(comparison.base, method, options.task, task, random);
-    options.finetune.learning_rate = rate;
-    const TrainReport report = train_task(*candidate, task, examples, options, place,
-                                          method.joint ? &comparison.source : nullptr);
-    if (report.interrupted) return report;
-    // The figure of a profile task is a cross-entropy, for which smaller is better.
-    if (network == nullptr ||
-        (task.is_profile() ? report.best < best.best : report.best > best.best)) {
-      best = report;
-      network = std::move(candidate);
+  std::vector<Run> runs;
+  for (const TaskData& task : tasks) {
+    for (std::int64_t s = 0; s < options.compare.seeds; ++s) {
+      Run run{.task = &task, .options = options};
+      run.place =
+          examples::training_place(options.run, comparison.log, task.name + ", " + method.title);
+      run.place.seed = options.run.seed + static_cast<std::uint64_t>(s);
+      run.place.is_one_of_many = true;
+      run.examples = share < 1 ? std::make_shared<TransferExamples>(
+                                     sample_examples(task.training, share, run.place.seed))
+                               : std::shared_ptr<const TransferExamples>(std::shared_ptr<void>(),
+                                                                         &task.training);
+      for (const double rate : rates) {
+        run.options.finetune.learning_rate = rate;
+        runs.push_back(run);
+      }
     }
   }
-  return best;
+  return runs;
+}
+
+std::unique_ptr<TaskNetwork> untrained_network(const Comparison& comparison, const Method& method,
+                                               const Run& run) {
+  Random random(run.place.seed, 0x7461736B);
+  return std::make_unique<TaskNetwork>(comparison.base, method, run.options.task, *run.task,
+                                       random);
+}
+
+/// Takes the result of a run, by its number. The runs may end in any order.
+using Finished = std::function<void(std::size_t, TrainReport, std::unique_ptr<TaskNetwork>)>;
+
+/// Trains the runs one after the other. Returns false when a run was interrupted.
+bool train_in_turn(const Comparison& comparison, const Method& method, std::span<const Run> runs,
+                   const Finished& finished) {
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const Run& run = runs[i];
+    std::unique_ptr<TaskNetwork> network = untrained_network(comparison, method, run);
+    TrainReport report = train_task(*network, *run.task, *run.examples, run.options, run.place,
+                                    method.joint ? &comparison.source : nullptr);
+    if (report.interrupted) return false;
+    finished(i, std::move(report), std::move(network));
+  }
+  return true;
+}
+
+/// Trains the runs in one pass. Returns false when it was interrupted.
+bool train_in_one_pass(const Comparison& comparison, const Method& method,
+                       std::span<const Run> runs, const Finished& finished) {
+  std::vector<PreparedTask> prepared;
+  for (const Run& run : runs) {
+    TrainPlace place = run.place;
+    place.is_quiet = true;
+    prepared.push_back({.network = [&] { return untrained_network(comparison, method, run); },
+                        .parameters = untrained_network(comparison, method, run)->parameter_count(),
+                        .task = run.task,
+                        .examples = run.examples.get(),
+                        .options = &run.options,
+                        .place = std::move(place)});
+  }
+  const std::int64_t at_once = tasks_at_once(comparison.options, prepared);
+  std::size_t trained = 0;
+  train_together(*comparison.base, method.title, prepared, at_once, [&](TrainedTask task) {
+    if (!task.error.empty()) throw DivergedError(runs[task.number].place.label + ": " + task.error);
+    if (task.report.interrupted) return;
+    task.report.seconds_per_epoch /= static_cast<double>(at_once);
+    finished(task.number, std::move(task.report), std::move(task.network));
+    ++trained;
+  });
+  return trained == runs.size();
 }
 
 /// Sets the means and the standard deviations of the figures over the seeds.
@@ -62,34 +119,103 @@ void write(examples::RunLog& log, const TaskData& task, const Line& line) {
   log.write(numbers, texts);
 }
 
+/// The results of a method's runs, which are measured in the order of tasks and seeds as soon as
+/// they are complete.
+class MethodResults {
+ public:
+  MethodResults(const Comparison& comparison, std::span<const TaskData> tasks, const Method& method,
+                double share)
+      : comparison_(comparison),
+        tasks_(tasks),
+        method_(method),
+        share_(share),
+        rates_(std::max<std::size_t>(1, comparison.options.compare.learning_rates.size())),
+        seeds_(static_cast<std::size_t>(comparison.options.compare.seeds)),
+        trained_(tasks.size() * seeds_) {}
+
+  /// Adds the result of a run of runs_of(). Of the learning rates of a seed, the one that is best
+  /// on the validation part stays.
+  void add(std::size_t number, TrainReport report, std::unique_ptr<TaskNetwork> network) {
+    Trained& trained = trained_[number / rates_];
+    const TaskData& task = tasks_[number / rates_ / seeds_];
+    // The figure of a profile task is a cross-entropy, for which smaller is better.
+    if (trained.network == nullptr || (task.is_profile() ? report.best < trained.report.best
+                                                         : report.best > trained.report.best)) {
+      trained.report = std::move(report);
+      trained.network = std::move(network);
+    }
+    ++trained.runs;
+    while (next_ < trained_.size() && trained_[next_].runs == rates_) measure_next();
+  }
+
+  /// The result of each task. Without effect on the log for tasks that are not complete.
+  std::vector<MeasuredMethod> finish() && { return std::move(measured_); }
+
+ private:
+  struct Trained {
+    std::size_t runs = 0;  ///< number of learning rates
+    TrainReport report{};
+    std::unique_ptr<TaskNetwork> network{};
+  };
+
+  void measure_next() {
+    const TaskData& task = tasks_[next_ / seeds_];
+    const std::size_t seed = next_ % seeds_;
+    const Options& options = comparison_.options;
+    Trained trained = std::move(trained_[next_++]);
+    if (seed == 0) {
+      measured_.push_back({.line = {.method = method_.title, .share = share_}, .last = {}});
+      of_seed_.clear();
+    }
+    auto& [line, last] = measured_.back();
+    const std::string title =
+        share_ < 1 ? fmt::format("{}, {:g} % of the data", method_.title, 100 * share_)
+                   : method_.title;
+    of_seed_.push_back(measure_test(task, options, {title, scorer_of(task, *trained.network)},
+                                    options.run.seed + seed, comparison_.ranks)
+                           .list());
+    line.trained = trained.network->trainable_count();
+    line.seconds_per_epoch += trained.report.seconds_per_epoch / static_cast<double>(seeds_);
+    line.epochs += trained.report.epochs;
+    last = std::move(trained.network);
+    if (seed + 1 < seeds_) return;
+    const std::int64_t seeds = static_cast<std::int64_t>(seeds_);
+    average(line, of_seed_);
+    line.epochs = (line.epochs + seeds / 2) / seeds;
+    write(comparison_.log, task, line);
+  }
+
+  const Comparison& comparison_;
+  std::span<const TaskData> tasks_;
+  const Method& method_;
+  double share_;
+  std::size_t rates_, seeds_;
+  std::vector<Trained> trained_;              ///< of each task and seed
+  std::size_t next_ = 0;                      ///< the first of these that is not measured
+  std::vector<std::vector<Figure>> of_seed_;  ///< of the task that is being measured
+  std::vector<MeasuredMethod> measured_;
+};
+
 }  // namespace
 
-std::optional<Line> run_method(const Comparison& comparison, const TaskData& task,
-                               const Method& method, double share,
-                               std::unique_ptr<TaskNetwork>& last) {
-  const std::int64_t seeds = comparison.options.compare.seeds;
-  Line line{.method = method.title, .share = share};
-  std::vector<std::vector<Figure>> of_seed;
-  for (std::int64_t s = 0; s < seeds; ++s) {
-    const std::uint64_t seed = comparison.options.run.seed + static_cast<std::uint64_t>(s);
-    const TransferExamples examples =
-        share < 1 ? sample_examples(task.training, share, seed) : task.training;
-    last.reset();
-    const TrainReport report = train(comparison, task, method, examples, seed, last);
-    if (report.interrupted) return std::nullopt;
-    const Reference measured{
-        share < 1 ? fmt::format("{}, {:g} % of the data", method.title, 100 * share) : method.title,
-        scorer_of(task, *last)};
-    of_seed.push_back(
-        measure_test(task, comparison.options, measured, seed, comparison.ranks).list());
-    line.trained = last->trainable_count();
-    line.seconds_per_epoch += report.seconds_per_epoch / static_cast<double>(seeds);
-    line.epochs += report.epochs;
-  }
-  average(line, of_seed);
-  line.epochs = (line.epochs + seeds / 2) / seeds;
-  write(comparison.log, task, line);
-  return line;
+std::vector<MeasuredMethod> run_method(const Comparison& comparison,
+                                       std::span<const TaskData> tasks, const Method& method,
+                                       double share) {
+  const std::vector<Run> runs = runs_of(comparison, tasks, method, share);
+  MethodResults results(comparison, tasks, method, share);
+  const bool is_pass = runs.size() > 1 && is_one_pass(comparison.options, method);
+  const auto train = is_pass ? train_in_one_pass : train_in_turn;
+  const bool is_complete =
+      train(comparison, method, runs,
+            [&](std::size_t number, TrainReport report, std::unique_ptr<TaskNetwork> network) {
+              results.add(number, std::move(report), std::move(network));
+            });
+  return is_complete ? std::move(results).finish() : std::vector<MeasuredMethod>();
+}
+
+bool is_one_pass(const Options& options, const Method& method) {
+  return method.base == BaseTraining::frozen && method.pretrained && !method.joint &&
+         fits_one_pass(options, method.insertion);
 }
 
 std::vector<Line> run_references(const Comparison& comparison, const TaskData& task) {

@@ -32,11 +32,21 @@ struct Comparison {
   examples::RanksFile& ranks;
 };
 
-/// Trains and measures a method with every seed; `last` receives the network of the last seed.
-/// Returns nullopt when the run was interrupted, because the means would lack seeds.
-std::optional<Line> run_method(const Comparison& comparison, const TaskData& task,
-                               const Method& method, double share,
-                               std::unique_ptr<TaskNetwork>& last);
+/// The line of a method and the network of its last seed.
+struct MeasuredMethod {
+  Line line;
+  std::unique_ptr<TaskNetwork> last;
+};
+
+/// True when a method trains all tasks, seeds and learning rates in one pass (train_together()).
+bool is_one_pass(const Options& options, const Method& method);
+
+/// Trains and measures a method on tasks with every seed, in one pass or one after the other.
+/// Returns the result of each task, or nothing when the run was interrupted, because the means
+/// would lack seeds.
+std::vector<MeasuredMethod> run_method(const Comparison& comparison,
+                                       std::span<const TaskData> tasks, const Method& method,
+                                       double share);
 
 /// Measures the references that are not trained: those of references(), and chance.
 std::vector<Line> run_references(const Comparison& comparison, const TaskData& task);

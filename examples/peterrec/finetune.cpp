@@ -227,17 +227,13 @@ Outcome train_in_one_pass(const LoadedBase& base, examples::RunLog& log, std::ve
         {.network = [&base, &job] { return task_network(job.options, base, *job.task); },
          .parameters = job.network->parameter_count(),
          .task = job.task,
+         .examples = &job.task->training,
          .options = &job.options,
          .place = job.place});
     job.network.reset();
   }
   const std::int64_t at_once = tasks_at_once(jobs.front().options, prepared);
-  fmt::print("{} in one pass, {} at a time: {:.1f} MiB for parameters, gradients and optimizer\n",
-             counted(std::ssize(jobs), "task"), at_once,
-             static_cast<double>(training_bytes(prepared, at_once)) / 1048576);
-  examples::flush_output();
-  expect_training_memory(prepared, at_once);
-  train_together(*base.network, prepared, at_once, [&](TrainedTask trained) {
+  train_together(*base.network, "fine-tuning", prepared, at_once, [&](TrainedTask trained) {
     Job& job = jobs[trained.number];
     finish(base, job, std::move(trained));
   });
@@ -256,12 +252,6 @@ Outcome train_in_one_pass(const LoadedBase& base, examples::RunLog& log, std::ve
   if (has_trained) print_table(jobs);
   if (!failed.empty()) throw Error(failed);
   return is_interrupted ? Outcome::interrupted : Outcome::done;
-}
-
-/// True when a pass can compute the steps of all tasks.
-bool fit_one_pass(const Options& options) {
-  return options.task.names.size() > 1 && options.task.at_once != 1 &&
-         options.task.insertion != Insertion::none && options.run.device == Device::cpu;
 }
 
 }  // namespace
@@ -303,8 +293,8 @@ Outcome finetune(const Options& given) {
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < tasks.size(); ++i)
     jobs.push_back({.task = &tasks[i], .path = paths[i], .options = options});
-  return fit_one_pass(options) ? train_in_one_pass(base, log, jobs)
-                               : train_in_turn(base, log, jobs);
+  const bool is_one_pass = jobs.size() > 1 && fits_one_pass(options, options.task.insertion);
+  return is_one_pass ? train_in_one_pass(base, log, jobs) : train_in_turn(base, log, jobs);
 }
 
 }  // namespace refrain::peterrec

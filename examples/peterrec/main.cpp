@@ -63,6 +63,10 @@ void add_task_options(CLI::App& app, TaskOptions& task) {
       "Tasks: attributes of --profiles (gender, age, ...), one value of an attribute against all "
       "others (occupation=12), all attributes (all), items (of the other domain), next (item of "
       "the same domain)");
+  add("--tasks-at-once", task.at_once,
+      "Tasks that train in one pass, with the same results for every number; 0: as many as have "
+      "batches of 256 sequences together; 1: one after the other",
+      between(0, 65536));
   add("--bottleneck", task.bottleneck, "Width D of a patch; 0: channels / 4", between(0, 4096));
   add("--cardinality", task.cardinality, "Parallel paths of a patch", between(1, 4096));
   add("--random-start", task.random_start,
@@ -119,10 +123,6 @@ void add_finetune(CLI::App& app, Options& options) {
   const OptionGroup add(app, "Tasks");
   add("--insertion", options.task.insertion, "Position of the patches; none: train only the head");
   add("--one-per-block", options.task.one_per_block, "One patch per block instead of two");
-  add("--tasks-at-once", options.task.at_once,
-      "Tasks that train in one pass, with the same results for every number; 0: as many as have "
-      "batches of 256 sequences together; 1: one after the other",
-      between(0, 65536));
   add_training_options(app, options.finetune, "", "Training");
   add_search_options(app, options.search, false);
   add_value(app, "--out", options.patch_files,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/memory.hpp"
+#include "common/standard_streams.hpp"
 #include "refrain/core/text.hpp"
 #include "refrain/train/progress.hpp"
 #include "refrain/train/slices.hpp"
@@ -27,9 +28,9 @@ class RunningTask {
       : number_(number),
         network_(prepared.network()),
         bank_(bank),
-        training_(task_training(*network_, *prepared.task, prepared.task->training,
-                                *prepared.options, prepared.place.seed)),
-        batches_(*network_, *prepared.task, prepared.task->training, *prepared.options,
+        training_(task_training(*network_, *prepared.task, *prepared.examples, *prepared.options,
+                                prepared.place.seed)),
+        batches_(*network_, *prepared.task, *prepared.examples, *prepared.options,
                  prepared.place.seed),
         run_(training_, prepared.options->finetune, prepared.place),
         row_(bank.bind(network_->task())) {
@@ -214,46 +215,57 @@ TaskBank bank_for(const NextItNet& base, std::span<const PreparedTask> tasks,
                          .tcl_id = options.tcl_id});
 }
 
-}  // namespace
-
-std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask> tasks) {
-  constexpr std::int64_t sequences = 256;
-  const std::int64_t count = std::ssize(tasks);
-  if (options.task.at_once > 0) return std::min(count, options.task.at_once);
-  std::int64_t largest = 1;
-  for (const PreparedTask& each : tasks)
-    largest = std::max(largest, fine_tuning_batch(options.finetune, each.task->training.size()));
-  return std::clamp<std::int64_t>(sequences / largest, 1, count);
-}
-
+/// Memory of the parameters, gradients, moments and best parameters of the tasks that train at a
+/// time, in bytes.
 std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at_once) {
   std::vector<std::int64_t> sizes;
   for (const PreparedTask& each : tasks) sizes.push_back(each.parameters);
   std::sort(sizes.rbegin(), sizes.rend());
   const std::int64_t largest = std::accumulate(
       sizes.begin(), sizes.begin() + std::min(at_once, std::ssize(sizes)), std::int64_t{0});
-  constexpr std::int64_t copies = 5;  // parameter, gradient, two moments, best value
+  constexpr std::int64_t copies = 5;
   return copies * largest * static_cast<std::int64_t>(sizeof(float));
 }
 
-void expect_training_memory(std::span<const PreparedTask> tasks, std::int64_t at_once) {
-  const std::int64_t available = examples::available_memory();
-  const std::int64_t needed = training_bytes(tasks, at_once);
-  if (needed <= available) return;
-  const auto mebibytes = [](std::int64_t bytes) { return with_commas(bytes >> 20); };
-  throw OptionError(fmt::format(
-      "--tasks-at-once {}: expected at most {} MiB, the available memory, for parameters, "
-      "gradients and optimizer, got {} MiB",
-      at_once, mebibytes(available), mebibytes(needed)));
+}  // namespace
+
+bool fits_one_pass(const Options& options, Insertion insertion) {
+  return options.task.at_once != 1 && insertion != Insertion::none &&
+         options.run.device == Device::cpu;
 }
 
-void train_together(const NextItNet& base, std::span<const PreparedTask> tasks,
-                    std::int64_t at_once, const std::function<void(TrainedTask)>& finished) {
+std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask> tasks) {
+  constexpr std::int64_t sequences = 256;
+  std::int64_t at_once = options.task.at_once;
+  if (at_once == 0) {
+    std::int64_t largest = 1;
+    for (const PreparedTask& each : tasks)
+      largest = std::max(largest, fine_tuning_batch(options.finetune, each.examples->size()));
+    at_once = std::max<std::int64_t>(1, sequences / largest);
+  }
+  at_once = std::min(at_once, std::ssize(tasks));
+  const std::int64_t needed = training_bytes(tasks, at_once);
+  const std::int64_t available = examples::available_memory();
+  if (needed > available) {
+    throw OptionError(fmt::format(
+        "--tasks-at-once {}: expected at most {} MiB, the available memory, for parameters, "
+        "gradients and optimizer, got {} MiB",
+        at_once, with_commas(available >> 20), with_commas(needed >> 20)));
+  }
+  fmt::print("{} in one pass, {} at a time: {:.1f} MiB for parameters, gradients and optimizer\n",
+             counted(std::ssize(tasks), "training"), at_once, static_cast<double>(needed) / 1048576);
+  examples::flush_output();
+  return at_once;
+}
+
+void train_together(const NextItNet& base, const std::string& label,
+                    std::span<const PreparedTask> tasks, std::int64_t at_once,
+                    const std::function<void(TrainedTask)>& finished) {
   const InterruptGuard guard;
   TaskBank bank = bank_for(base, tasks, at_once);
   StepsOfTasks steps(base, bank, tasks.front().options->finetune.slices,
                      tasks.front().place.processes->ranks());
-  Progress progress({.label = "fine-tuning",
+  Progress progress({.label = label,
                      .total = std::ssize(tasks),
                      .unit = "tasks",
                      .style = tasks.front().place.processes->is_first() ? Progress::Style::automatic

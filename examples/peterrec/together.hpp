@@ -16,6 +16,7 @@ struct PreparedTask {
   std::function<std::unique_ptr<TaskNetwork>()> network;  ///< creates the untrained network
   std::int64_t parameters = 0;                            ///< of the network, without the base
   const TaskData* task = nullptr;
+  const TransferExamples* examples = nullptr;
   const Options* options = nullptr;
   TrainPlace place{};
 };
@@ -28,24 +29,23 @@ struct TrainedTask {
   std::string error = {};  ///< of a training that diverged; its report is empty
 };
 
+/// True when a pass can compute the training steps of several tasks with such patches.
+bool fits_one_pass(const Options& options, Insertion insertion);
+
 /// How many tasks train at a time: TaskOptions::at_once, or, if that is 0, as many as have batches
-/// of 256 sequences together. Larger passes are no faster on the CPU.
+/// of 256 sequences together. Larger passes are no faster on the CPU. Prints this number and the
+/// memory of their parameters, gradients, moments and best parameters. Throws OptionError when this
+/// is more than the memory that is available.
 std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask> tasks);
-
-/// Memory of the parameters, gradients, moments and best parameters of the tasks that train at a
-/// time, in bytes.
-std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at_once);
-
-/// Throws OptionError when training_bytes() is more than the memory that is available.
-void expect_training_memory(std::span<const PreparedTask> tasks, std::int64_t at_once);
 
 /// Trains tasks on one frozen base together: a pass computes a training step of each, and ends with
 /// the bytes of train_task() for each. Every task has its own examples, optimizer and early
 /// stopping; when one ends, the next of the list takes its place. Calls `finished` for each task
 /// when it ends, and for all running ones, with an interrupted report, when an interruption is
 /// requested. Tasks that have not begun by then are not reported. All have patches of the same
-/// kind, and the same slices and processes. On the CPU.
-void train_together(const NextItNet& base, std::span<const PreparedTask> tasks,
-                    std::int64_t at_once, const std::function<void(TrainedTask)>& finished);
+/// kind, and the same slices and processes. On the CPU. `label`: that of the progress line.
+void train_together(const NextItNet& base, const std::string& label,
+                    std::span<const PreparedTask> tasks, std::int64_t at_once,
+                    const std::function<void(TrainedTask)>& finished);
 
 }  // namespace refrain::peterrec

@@ -238,8 +238,8 @@ cp all.safetensors before
 run 1 finetune "${late[@]}" --base all.safetensors --task gender --out taken/../all.safetensors
 says "which is also given as --model"
 cmp before all.safetensors || fail "finetune has changed its base"
-run 1 finetune "${late[@]}" --base all.safetensors --task gender,gender
-says "got gender.patch.safetensors, which is given twice"
+run 1 finetune "${late[@]}" --base all.safetensors --task gender,gender --out one,two
+says "--task: expected each task once, got gender twice"
 run 1 compare "${late[@]}" --task gender --base missing/base.safetensors
 says "--model: expected a file in an existing folder"
 rmdir taken

@@ -46,7 +46,7 @@ run 0 "${tasks[@]}" --tasks-at-once 1 --out odd.alone,third.alone,fifth.alone
 for processes in 1 2 3; do
   mpi "$processes"
   run 0 "${start[@]}" "${tasks[@]}" --threads "$processes" --out odd.pass,third.pass,fifth.pass
-  says_once "3 tasks in one pass"
+  says_once "3 trainings in one pass"
   says_once "wrote third.pass"
   for task in odd third fifth; do same "$task.alone" "$task.pass"; done
   rm ./*.pass
