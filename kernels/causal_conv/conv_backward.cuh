@@ -9,6 +9,7 @@
 #include "kernels/matmul/outer_products.cuh"
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/bank_rows.cuh"
 #include "kernels/tiling/tiles.cuh"
 
 namespace refrain::kernels::cuda {
@@ -20,8 +21,19 @@ bool whole_packs(std::int64_t width) {
   return width % simt::Pack<T>::count == 0;
 }
 
+/// A bank of weights [K,columns,depth] of the dense layer of an InputGradient. The elements of a
+/// smaller layer come first in its row.
+struct DenseBank {
+  BankRows of{};
+  const std::int32_t* depths = nullptr;   ///< [K] of each layer, or null for the largest
+  const std::int32_t* columns = nullptr;  ///< [K] likewise
+  /// A sequence without a layer is also without skip.
+  bool omits_skip = false;
+};
+
 /// dx = (gradient through a convolution + gradient through a dense layer + skip) * gelu'(before). A
-/// convolution without taps, a dense layer without depth and null tensors are omitted.
+/// convolution without taps, a dense layer without depth and null tensors are omitted. With a bank
+/// the sequences without a layer omit the dense layer.
 template <class T>
 struct InputGradient {
   // sum_{k,o} dy[row of tap k, o] w[k,c,o]
@@ -34,6 +46,7 @@ struct InputGradient {
   const T* dm = nullptr;    ///< [rows,depth]
   const T* down = nullptr;  ///< [columns,depth]
   std::int64_t depth = 0;
+  DenseBank bank{};
 
   const T* skip = nullptr;    ///< [rows,columns]
   const T* before = nullptr;  ///< [rows,columns]
@@ -71,7 +84,10 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
   using Product = GradientProduct<T, mode, aligned>;
   REFRAIN_SHARED_ARRAY(std::int32_t, step_of_row, gradient_tile);  // [rows]
   const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) / column_tiles * gradient_tile;
+  const RowTile tile = gradient.bank.of.template tile<gradient_tile>(
+      static_cast<unsigned>(static_cast<std::int64_t>(blockIdx.x) / column_tiles));
+  const std::int64_t first = tile.first;
+  gradient.rows = tile.end;
   const std::int64_t first_column =
       static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
   simt::SharedCarver carver;
@@ -93,21 +109,34 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
                                             .out = gradient.out,
                                             .first = first_column,
                                             .slice_depth = Product::depth};
-  const auto dense = [&](const T* at, std::int64_t first_row, std::int64_t rows) {
+  std::int64_t depth = gradient.depth;
+  std::int64_t dense_columns = gradient.columns;
+  if (gradient.bank.of.rows != nullptr) {
+    const std::int64_t row = gradient.bank.of.row_of(tile.sequence);
+    gradient.down += row * gradient.columns * gradient.depth;
+    if (gradient.bank.depths != nullptr) depth = gradient.bank.depths[row];
+    if (gradient.bank.columns != nullptr) dense_columns = gradient.bank.columns[row];
+    if (row == 0) {
+      depth = 0;
+      if (gradient.bank.omits_skip) gradient.skip = nullptr;
+    }
+  }
+  const auto dense = [&](const T* at, std::int64_t stride, std::int64_t first_row,
+                         std::int64_t rows) {
     return DepthRows<T>{.at = at,
-                        .stride = gradient.depth,
+                        .stride = stride,
                         .first = first_row,
                         .rows = rows,
-                        .depth = gradient.depth,
+                        .depth = depth,
                         .slice_depth = Product::depth};
   };
-  const DepthRows<T> dense_rows = dense(gradient.dm, first, gradient.rows);
-  const DepthRows<T> dense_weights = dense(gradient.down, first_column, gradient.columns);
+  const DepthRows<T> dense_rows = dense(gradient.dm, gradient.depth, first, gradient.rows);
+  const DepthRows<T> dense_weights = dense(gradient.down, depth, first_column, dense_columns);
   const int tap_slices = static_cast<int>(gradient.taps) * slices_of(gradient.out, Product::depth);
   Product sum;
   sum.clear();
   sum.add(
-      shared, tap_slices + slices_of(gradient.depth, Product::depth),
+      shared, tap_slices + slices_of(depth, Product::depth),
       [&](int slice, int outer) {
         return slice < tap_slices ? tap_rows(slice, outer) : dense_rows(slice - tap_slices, outer);
       },
@@ -127,7 +156,7 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
 
 /// Launches the kernel; f32 follows math_mode(). Defined in cuda_conv_backward.cu for f32 and f64.
 template <class T>
-void input_gradient(const char* name, const InputGradient<T>& gradient);
+void input_gradient(const char* name, InputGradient<T> gradient);
 
 /// dw[k] = sum over rows of x[row of tap k] (outer) dy[row].
 template <class T>

@@ -11,7 +11,8 @@
 // factors stream through shared memory in slices of 32 (f64: 16) with three stages; the rows of the
 // taps are read in place. On request the same launch adds a dense layer, a skip connection and the
 // derivative of a GELU (InputGradient). Blocks that share rows are neighbours, so that dy is read
-// from the second-level cache after the first block.
+// from the second-level cache after the first block. With a bank of dense layers the tiles do not
+// cross sequences.
 // dw: outer_products.cuh with one task per tap. dbias: column_sums.cuh. With more than 64 input or
 // output channels in f32, cuBLASLt products compute dx and dw (cuda_product_conv.cu).
 //
@@ -53,19 +54,20 @@ struct PlainRows {
 }  // namespace
 
 template <class T>
-void input_gradient(const char* name, const InputGradient<T>& gradient) {
+void input_gradient(const char* name, InputGradient<T> gradient) {
   if (gradient.rows == 0 || gradient.columns == 0) return;
-  const auto tiles = [](std::int64_t extent) {
-    return (extent + gradient_tile - 1) / gradient_tile;
-  };
+  if (gradient.bank.of.rows == nullptr) gradient.bank.of = BankRows::of({}, gradient.rows);
+  const std::int64_t row_tiles = gradient.bank.of.tiles(gradient_tile);
+  const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
   const bool packs = whole_packs<T>(gradient.out) && whole_packs<T>(gradient.depth) &&
+                     gradient.bank.depths == nullptr && gradient.bank.columns == nullptr &&
                      simt::aligned_16(gradient.dy, gradient.w, gradient.dm, gradient.down);
   for_math_mode<T>([&]<MathMode mode>() {
     const auto start = [&]<bool aligned>() {
       using Product = GradientProduct<T, mode, aligned>;
       const simt::Launch how{
           .name = name,
-          .grid = simt::blocks_for(tiles(gradient.rows) * tiles(gradient.columns), 1),
+          .grid = simt::blocks_for(row_tiles * column_tiles, 1),
           .block = Product::threads,
           .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>)};
       simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
@@ -73,8 +75,8 @@ void input_gradient(const char* name, const InputGradient<T>& gradient) {
     packs ? start.template operator()<true>() : start.template operator()<false>();
   });
 }
-template void input_gradient<float>(const char*, const InputGradient<float>&);
-template void input_gradient<double>(const char*, const InputGradient<double>&);
+template void input_gradient<float>(const char*, InputGradient<float>);
+template void input_gradient<double>(const char*, InputGradient<double>);
 
 template <class T>
 void weight_gradient(const char* name, const WeightGradient<T>& gradient) {

@@ -23,26 +23,31 @@ struct NormInputGradient {
   T* sums;  ///< [blocks,3,channels]: the sums of a block: open * normalized, open, dh; or null
   std::int64_t rows;
   std::int64_t channels;
+  BankRows bank;       ///< of all rows
+  bool has_norm_bank;  ///< gamma and beta are banks [K,channels]
 };
 
 inline constexpr int norm_tile_warps = patch_threads / 32;
 
-/// patch_rows rows of at most 32 * items channels by one block; a warp takes every fourth row, a
+/// A tile of patch_rows rows of at most 32 * items channels by one block; a warp takes every fourth row, a
 /// lane every 32nd channel with the sums of its channels over the rows. Calls keep(row of the tile,
 /// channel, dh) for all rows of the tile and 32 * items channels; outside the tensor dh is 0.
 template <class T, int items, class Keep>
-__device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep&& keep) {
+__device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, const RowTile& tile,
+                                          Keep&& keep) {
   using Row = WarpRow<T, 1, items>;
   constexpr int columns = 32 * items;
   REFRAIN_SHARED_ARRAY(T, parts, norm_tile_warps * columns);  // [warps][columns]
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
+  const std::int64_t first = tile.first;
+  const std::int64_t of_bank =
+      norm.has_norm_bank ? norm.bank.row_of(tile.sequence) * norm.channels : 0;
   Row gamma;
   Row beta;
-  gamma.load(norm.gamma, norm.channels);
-  beta.load(norm.beta, norm.channels);
+  gamma.load(norm.gamma + of_bank, norm.channels);
+  beta.load(norm.beta + of_bank, norm.channels);
   T sums[3][items] = {};
   for (int r = simt::warp(); r < patch_rows; r += norm_tile_warps) {
-    const bool valid = first + r < norm.rows;
+    const bool valid = first + r < tile.end;
     const std::int64_t at = (first + r) * norm.channels;
     Row g;
     Row n;
@@ -83,7 +88,7 @@ __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, Keep
 
 template <class T, int items>
 __global__ void __launch_bounds__(patch_threads) norm_input_gradient(NormInputGradient<T> norm) {
-  norm_tile<T, items>(norm, [](int, int, T) {});
+  norm_tile<T, items>(norm, norm.bank.template tile<patch_rows>(blockIdx.x), [](int, int, T) {});
 }
 
 /// The previous kernel followed by the backward pass of the patch that produced h.
@@ -95,10 +100,11 @@ __global__ void __launch_bounds__(patch_threads)
   const auto shared = Tile::take(carver, patch);
   const int stride = Tile::stride(patch.channels);
   const int columns = slices_of(patch.channels, Tile::depth) * Tile::depth;
-  norm_tile<float, items>(norm, [&](int row, int channel, float dh) {
+  const RowTile tile = norm.bank.tile<patch_rows>(blockIdx.x);
+  norm_tile<float, items>(norm, tile, [&](int row, int channel, float dh) {
     if (channel < columns) shared.dh[row * stride + channel] = dh;
   });
-  Tile::run(shared, patch, static_cast<std::int64_t>(blockIdx.x) * patch_rows);
+  Tile::run(shared, patch, tile);
 }
 
 /// Only open [count], for rows of any length.

@@ -22,10 +22,11 @@ struct ConvNormTensors {
   T* inv_std;
   T* conv;
   T epsilon;
+  bool has_norm_bank;  ///< gamma and beta are banks [K,channels]
 };
 
-/// A block computes all channels of conv_tile_rows rows. The tile stays in shared memory from the
-/// sums of the convolution to the norm.
+/// A block computes all channels of conv_tile_rows rows, with a bank of patches of one sequence. The
+/// tile stays in shared memory from the sums of the convolution to the norm.
 template <class T, MathMode mode, int columns, bool aligned>
 __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
                                   blocks_per_processor<T>(columns))
@@ -35,7 +36,9 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
   using Patched = PatchTile<T, mode, columns, aligned>;
   using Row = typename Conv::Row;
   static_assert(Conv::stride == Patched::stride);
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * conv_tile_rows;
+  const RowTile at = patch.bank.template tile<conv_tile_rows>(blockIdx.x);
+  const std::int64_t first = at.first;
+  conv.rows = at.end;
   const std::int64_t width = conv.out;
   simt::SharedCarver carver;
   T* const tile = carver.take<T>(Conv::elements);
@@ -47,9 +50,15 @@ __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
       h.store(tensors.conv + row * width, width);
     });
   }
-  const bool beside = insertion == Insertion::parallel;
   if (insertion != Insertion::none) {
-    Patched::add(patch, beside ? conv.x : nullptr, first, conv.rows, carver, tile);
+    const bool of_x = insertion == Insertion::parallel;
+    Patched::add(patch, of_x ? conv.x : nullptr, at, carver, tile);
+  }
+  const bool beside = insertion == Insertion::parallel && !patch.bank.is_plain(at.sequence);
+  if (tensors.has_norm_bank) {
+    const std::int64_t norm = patch.bank.row_of(at.sequence) * width;
+    tensors.gamma += norm;
+    tensors.beta += norm;
   }
   for_tile_rows<Conv::threads>(first, conv.rows, [&](int m, std::int64_t row) {
     Row h;

@@ -26,6 +26,7 @@
 #include "kernels/causal_conv/product_conv.cuh"
 #include "kernels/conv_norm/conv_norm_backward.cuh"
 #include "kernels/layer_norm/cuda.hpp"
+#include "kernels/patch/cuda.hpp"
 #include "kernels/pointwise/cuda.hpp"
 #include "refrain/kernels/conv_norm.hpp"
 #include "refrain/kernels/layer_norm.hpp"
@@ -47,6 +48,8 @@ struct Needs {
   /// destination of the sum of dh: the gradient of the bias of the last term of h, or the gradients
   /// of both biases
   MutableView h_sum;
+  bool bank;       ///< dh is also summed for each patch
+  bool norm_bank;  ///< dgamma and dbeta are those of a bank
 
   explicit Needs(const ConvNormBackward& args)
       : serial(args.insertion == Insertion::serial),
@@ -54,13 +57,16 @@ struct Needs {
         below(args.dx || args.dw || args.dbias),
         down(patched() && (args.dpatch.down || args.dpatch.down_bias)),
         up(patched() && args.dpatch.up),
-        dm(down || (serial && below) || (parallel && args.dx)) {
-    if (patched()) h_sum = args.dpatch.up_bias;
+        dm(down || (serial && below) || (parallel && args.dx)),
+        bank(patched() && args.patch.bank_rows),
+        norm_bank(bank && args.gamma.shape.rank() == 2) {
+    if (patched() && !bank) h_sum = args.dpatch.up_bias;
     if (!serial && args.dbias) h_sum = args.dbias;
   }
   bool patched() const { return serial || parallel; }
   bool anything(const ConvNormBackward& args) const {
-    return below || down || up || h_sum || args.dgamma || args.dbeta;
+    return below || down || up || h_sum || args.dgamma || args.dbeta ||
+           (bank && args.dpatch.up_bias);
   }
 };
 
@@ -85,15 +91,7 @@ struct Paths {
 /// The inputs of the patch's backward pass, with null outputs.
 template <class T>
 PatchInputGradient<T> patch_of(const ConvNormBackward& args) {
-  return {.up = args.patch.up.as<T>(),
-          .down = args.patch.down.as<T>(),
-          .bottleneck = args.bottleneck.as<T>(),
-          .dm = nullptr,
-          .active = nullptr,
-          .dx = nullptr,
-          .rows = args.dy.shape[0] * args.dy.shape[1],
-          .channels = args.dy.shape[2],
-          .width = args.patch.down.shape[1]};
+  return PatchInputGradient<T>::of(args.patch, args.bottleneck, args.dy.shape.rows());
 }
 
 /// Norm: a warp keeps a row of up to 256 channels in registers and reads dy and normalized once for
@@ -142,14 +140,13 @@ struct Half {
     if (patch_between) patch.dx = dz;
     if (needs.dm && (patch_follows || needs.down || needs.parallel))
       patch.dm = scratch.take<T>(rows * patch.width);
-    if ((of_conv && paths.conv == ConvPath::products) ||
-        (std::is_same_v<T, float> && patch_follows) ||
-        PatchWeightGradient<T>::needs_library(args.dpatch, channels, patch.width))
+    if ((of_conv && paths.conv == ConvPath::products) || (patch_follows && needs_library(patch)) ||
+        (needs.patched() && PatchWeightGradient<T>::needs_library(args.dpatch, args.patch)))
       library = take_product_scratch(scratch);
     if (!needs.patched()) return;
     PatchGradients weights = args.dpatch;
     weights.up_bias = {};  // h_sum computes it
-    patch_weights = PatchWeightGradient<T>(weights, rows, channels, patch.width, library, scratch);
+    patch_weights = PatchWeightGradient<T>(weights, args.patch, rows, library, scratch);
     if (paths.norm == NormPath::with_patch) patch.active = patch_weights.active();
   }
 
@@ -162,7 +159,9 @@ struct Half {
             .dh = dh,
             .sums = nullptr,
             .rows = rows,
-            .channels = channels};
+            .channels = channels,
+            .bank = BankRows::of(args.patch.bank_rows, rows),
+            .has_norm_bank = needs.norm_bank};
   }
 
   /// out = the sum over rows of x [P,C].
@@ -180,20 +179,20 @@ template <class T>
 void norm_in_registers(const Half<T>& half, Scratch& scratch) {
   const ConvNormBackward& args = half.args;
   const Needs& needs = half.needs;
-  const std::int64_t blocks = (half.rows + patch_rows - 1) / patch_rows;
   const std::int64_t channels = half.channels;
   NormInputGradient<T> norm = half.norm();
+  const std::int64_t blocks = norm.bank.tiles(patch_rows);
   T* parts = nullptr;
-  const bool computes_sums = args.dgamma || args.dbeta || needs.h_sum;
+  const MutableView patch_sum = needs.bank ? args.dpatch.up_bias : MutableView();
+  const bool computes_sums = args.dgamma || args.dbeta || needs.h_sum || patch_sum;
   if (computes_sums) {
     norm.sums = scratch.take<T>(blocks * 3 * channels);
     parts = scratch.take<T>(column_parts(blocks, channels, 3));
   }
   if (scratch.is_counting()) return;
   const auto start = [&]<int items>() {
-    simt::Launch how{.name = kernel_name,
-                     .grid = simt::blocks_for(norm.rows, patch_rows),
-                     .block = patch_threads};
+    simt::Launch how{
+        .name = kernel_name, .grid = simt::blocks_for(blocks, 1), .block = patch_threads};
     if (half.paths.norm == NormPath::register_rows) {
       simt::launch(how, norm_input_gradient<T, items>, norm);
     } else if constexpr (std::is_same_v<T, float> && 32 * items <= max_patch_channels) {
@@ -210,9 +209,23 @@ void norm_in_registers(const Half<T>& half, Scratch& scratch) {
   }
   if (!computes_sums) return;
   const MatrixTerms<T, 3> of_blocks{.from = norm.sums, .stride = 3 * channels, .apart = channels};
-  const ColumnTargets<T, 3> to{.to = {args.dgamma.as<T>(), args.dbeta.as<T>(), needs.h_sum.as<T>()},
-                               .stride = 0};
-  sum_columns(kernel_name, of_blocks, blocks, channels, to, parts);
+  T* const dgamma = args.dgamma.as<T>();
+  T* const dbeta = args.dbeta.as<T>();
+  if (needs.h_sum || (!needs.norm_bank && (args.dgamma || args.dbeta))) {
+    const ColumnTargets<T, 3> to{.to = {needs.norm_bank ? nullptr : dgamma,
+                                        needs.norm_bank ? nullptr : dbeta, needs.h_sum.as<T>()},
+                                 .stride = 0};
+    sum_columns(kernel_name, of_blocks, blocks, channels, to, parts);
+  }
+  if (patch_sum || (needs.norm_bank && (args.dgamma || args.dbeta))) {
+    const ColumnTargets<T, 3> to{.to = {needs.norm_bank ? dgamma : nullptr,
+                                        needs.norm_bank ? dbeta : nullptr, patch_sum.as<T>()},
+                                 .stride = channels};
+    BankRows of_blocks_of_bank = norm.bank;
+    of_blocks_of_bank.steps = norm.bank.tiles_per_sequence(patch_rows);
+    const MutableView& any = patch_sum ? patch_sum : args.dgamma ? args.dgamma : args.dbeta;
+    sum_columns_of_bank(kernel_name, of_blocks, of_blocks_of_bank, any.shape[0], channels, to);
+  }
 }
 
 /// NormPath::any_width.
@@ -262,6 +275,9 @@ void convolution_by_tiles(const Half<T>& half, Scratch& scratch) {
       gradient.dm = half.patch.dm;
       gradient.down = half.patch.down;
       gradient.depth = half.patch.width;
+      gradient.bank.of = half.patch.bank;
+      gradient.bank.depths = half.patch.widths;
+      gradient.bank.omits_skip = true;
       gradient.skip = half.dh;
     }
     input_gradient(kernel_name, gradient);
@@ -294,7 +310,19 @@ void convolution_by_products(const Half<float>& half, Scratch& scratch) {
   if (args.dx) {
     float* const dx = args.dx.as<float>();
     const bool parallel = half.needs.parallel;
-    if (parallel) {
+    if (parallel && half.needs.bank) {
+      InputGradient<float> through_patch{.dm = half.patch.dm,
+                                         .down = half.patch.down,
+                                         .depth = half.patch.width,
+                                         .skip = half.dh,
+                                         .dx = dx,
+                                         .rows = half.rows,
+                                         .columns = half.channels};
+      through_patch.bank.of = half.patch.bank;
+      through_patch.bank.depths = half.patch.widths;
+      through_patch.bank.omits_skip = true;
+      input_gradient(kernel_name, through_patch);
+    } else if (parallel) {
       multiply_matrices({.a = half.patch.dm,
                          .b = half.patch.down,
                          .c = dx,
@@ -304,8 +332,8 @@ void convolution_by_products(const Half<float>& half, Scratch& scratch) {
                          .transpose_b = true,
                          .workspace = half.library});
     }
-    products.input_gradient(half.dz, args.w.as<float>(), parallel ? half.dh : nullptr, parallel,
-                            dx);
+    const bool adds_dh = parallel && !half.needs.bank;
+    products.input_gradient(half.dz, args.w.as<float>(), adds_dh ? half.dh : nullptr, parallel, dx);
   }
   if (args.dw) products.weight_gradient(args.x.as<float>(), half.dz, args.dw.as<float>());
 }
@@ -317,6 +345,7 @@ void backward(const ConvNormBackward& args, Scratch& scratch) {
   const Needs needs(args);
   if (!needs.anything(args) || args.dy.shape[2] == 0) return;
   const Half<T> half(args, needs, scratch);
+  if (half.paths.norm == NormPath::any_width) expect_no_bank(args.patch);
   const bool launches = !scratch.is_counting();
   switch (half.paths.norm) {
     case NormPath::with_patch:
@@ -327,7 +356,7 @@ void backward(const ConvNormBackward& args, Scratch& scratch) {
       norm_of_any_width(half, scratch);
       break;
   }
-  if (launches && needs.parallel && args.dbias && args.dpatch.up_bias)  // both equal the sum of dh
+  if (launches && needs.parallel && !needs.bank && args.dbias && args.dpatch.up_bias)  // sums of dh
     kernel(LinearCombination{.a = args.dbias, .out = args.dpatch.up_bias});
   if (launches && needs.dm && half.paths.norm != NormPath::with_patch)
     patch_input_gradient(kernel_name, half.dh, half.patch, half.library);

@@ -29,6 +29,10 @@
 // longer row. Memory traffic: x and each output once, columns and y twice.
 //
 // Separate kernels: one after the other, with y as memory for h.
+//
+// With a bank of patches a tile has rows of one sequence and reads the weights of its patch and
+// norm (tiling/bank_rows.cuh). Products: the patch of a bank is the launch of
+// patch/cuda_forward.cu, which allows up to 256 channels. Separate kernels have no banks.
 
 #include "kernels/causal_conv/cuda.hpp"
 #include "kernels/causal_conv/product_conv.cuh"
@@ -67,7 +71,7 @@ CausalConvForward convolution_only(const ConvNormForward& args, const MutableVie
 /// half a block; returns false without a call when no tile does.
 template <class T, class Visit>
 bool for_fused_tile(const ConvNormForward& args, Visit&& visit) {
-  const Patch<T> patch(args.patch, args.bottleneck);
+  const Patch<T> patch(args.patch, args.bottleneck, args.x.shape.rows());
   const bool all_aligned =
       patch.aligned() && simt::aligned_16(args.x.as<T>(), args.w.as<T>(), args.gamma.as<T>(),
                                           args.beta.as<T>(), args.residual.as<T>(), args.y.as<T>(),
@@ -98,14 +102,16 @@ void launch_fused_tile(const ConvNormForward& args) {
                                    .normalized = args.normalized.as<T>(),
                                    .inv_std = args.inv_std.as<T>(),
                                    .conv = args.conv.as<T>(),
-                                   .epsilon = static_cast<T>(args.epsilon)};
+                                   .epsilon = static_cast<T>(args.epsilon),
+                                   .has_norm_bank = args.gamma.shape.rank() == 2};
+  const Patch<T> patch(args.patch, args.bottleneck, conv.rows);
   for_fused_tile<T>(args, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
     const simt::Launch how{.name = ConvNormForward::name,
-                           .grid = simt::blocks_for(conv.rows, conv_tile_rows),
+                           .grid = simt::blocks_for(patch.bank.tiles(conv_tile_rows), 1),
                            .block = ConvTile<T, mode, columns, aligned>::threads,
                            .shared_bytes = shared_bytes};
-    simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion,
-                 Patch<T>(args.patch, args.bottleneck), tensors);
+    simt::launch(how, conv_norm_tile<T, mode, columns, aligned>, conv, args.insertion, patch,
+                 tensors);
   });
 }
 
@@ -124,8 +130,12 @@ class HalfByProducts {
              args.max_gathered_bytes,
              library_,
              scratch};
-    if (args.insertion != Insertion::none)
+    if (args.insertion == Insertion::none) return;
+    if (args.patch.bank_rows) {
+      expect_bank_fits(patch_of_bank());
+    } else {
       active_ = scratch.take<float>(rows_ * args.patch.down.shape[1]);
+    }
   }
 
   void run() const {
@@ -142,19 +152,33 @@ class HalfByProducts {
                             .y = y,
                             .normalized = args_.normalized.as<float>(),
                             .inv_std = args_.inv_std.as<float>(),
-                            .epsilon = static_cast<float>(args_.epsilon)};
+                            .epsilon = static_cast<float>(args_.epsilon),
+                            .bank = BankRows::of(args_.patch.bank_rows, rows_),
+                            .has_norm_bank = args_.gamma.shape.rank() == 2};
     conv_.forward(x, args_.w.as<float>(), args_.bias.as<float>(), z);
     if (args_.insertion != Insertion::none) {
       const bool beside = args_.insertion == Insertion::parallel;
-      multiply_patch(beside ? x : z, y, z == y);
-      if (z != y) tensors.patched = y;
-      tensors.up_bias = args_.patch.up_bias.as<float>();
+      if (args_.patch.bank_rows) {
+        add_bank(patch_of_bank(), {z, args_.y.shape, DType::f32, Device::cuda});
+        tensors.z = y;
+      } else {
+        multiply_patch(beside ? x : z, y, z == y);
+        if (z != y) tensors.patched = y;
+        tensors.up_bias = args_.patch.up_bias.as<float>();
+      }
       if (beside) tensors.x = x;
     }
     normalize(tensors);
   }
 
  private:
+  PatchForward patch_of_bank() const {
+    return {.x = args_.insertion == Insertion::parallel ? args_.x : View(),
+            .patch = args_.patch,
+            .y = args_.y,
+            .bottleneck = args_.bottleneck};
+  }
+
   /// y (+)= gelu(input down + down_bias) up
   void multiply_patch(const float* input, float* y, bool add) const {
     const std::int64_t width = args_.patch.down.shape[1];
@@ -252,7 +276,9 @@ Path path_of(const ConvNormForward& args) {
 template <class T>
 void forward(const ConvNormForward& args, Scratch& scratch) {
   if (args.x.shape[0] * args.x.shape[1] == 0 || args.w.shape[2] == 0) return;
-  switch (path_of<T>(args)) {
+  const Path path = path_of<T>(args);
+  if (path == Path::separate) expect_no_bank(args.patch);
+  switch (path) {
     case Path::fused_tile:
       if (!scratch.is_counting()) launch_fused_tile<T>(args);
       return;

@@ -6,12 +6,13 @@
 
 #include "kernels/layer_norm/normalize.cuh"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/bank_rows.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
 /// h = z (+ patched) (+ up_bias) (+ x), then y. y may be z or patched: a thread reads an element
-/// before it writes it.
+/// before it writes it. A sequence without a patch of a bank has no x.
 struct HalfNormTensors {
   const float* z;  ///< [rows,C] the convolution, or its sum with the second product of the patch
   const float* patched;  ///< [rows,C] the second product of the patch if not in z, or null
@@ -24,6 +25,18 @@ struct HalfNormTensors {
   float* normalized;  ///< or null
   float* inv_std;     ///< or null
   float epsilon;
+  BankRows bank;       ///< of all rows
+  bool has_norm_bank;  ///< gamma and beta are banks [K,C]
+
+  /// Selects what the sequence of a row has of the bank.
+  __device__ __forceinline__ void select(std::int64_t row, std::int64_t width) {
+    if (bank.rows == nullptr) return;
+    const std::int64_t of_bank = bank.rows[row / bank.steps];
+    if (of_bank == 0) x = nullptr;
+    if (!has_norm_bank) return;
+    gamma += of_bank * width;
+    beta += of_bank * width;
+  }
 };
 
 /// A warp per row of at most 32 n items channels, in registers: every tensor is read or written
@@ -34,6 +47,7 @@ __global__ void __launch_bounds__(norm_warps * 32)
   using Row = WarpRow<float, n, items>;
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * norm_warps + simt::warp();
   if (row >= rows) return;  // the whole warp
+  tensors.select(row, width);
   const std::int64_t at = row * width;
   Row h;
   h.load(tensors.z + at, width);
@@ -75,6 +89,7 @@ __global__ void __launch_bounds__(warps * 32)
     half_norm_wide(HalfNormTensors tensors, std::int64_t width) {
   REFRAIN_SHARED_ARRAY(float, scratch, warps);
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * width;
+  tensors.select(static_cast<std::int64_t>(blockIdx.x), width);
   const auto h = [&](std::int64_t c) {
     float sum = tensors.z[at + c];
     if (tensors.patched != nullptr) sum += tensors.patched[at + c];

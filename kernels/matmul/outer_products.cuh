@@ -57,13 +57,18 @@ struct OuterCut {
   std::int64_t rows_per_part;
 };
 
+/// Number of tiles of `tasks` outputs [inner,columns].
+inline std::int64_t outer_tiles(std::int64_t inner, std::int64_t columns, std::int64_t tasks) {
+  const int tile = outer_tile(has_narrow_outer_tile(inner, columns));
+  return tasks * ((inner + tile - 1) / tile) * ((columns + tile - 1) / tile);
+}
+
 /// Chooses enough blocks to fill a GPU, each with at least 64 rows; one launch of sum_columns adds
 /// the sums of the parts and the previous value.
 inline OuterCut outer_cut(std::int64_t count, std::int64_t inner, std::int64_t columns,
                           std::int64_t tasks) {
   const auto over = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
-  const int tile = outer_tile(has_narrow_outer_tile(inner, columns));
-  const std::int64_t tiles = tasks * over(inner, tile) * over(columns, tile);
+  const std::int64_t tiles = outer_tiles(inner, columns, tasks);
   const std::int64_t wanted =
       std::clamp<std::int64_t>(over(256, std::max<std::int64_t>(1, tiles)), 1, 255);
   const std::int64_t rows_per_part = std::max<std::int64_t>(64, over(over(count, wanted), 32) * 32);
@@ -81,10 +86,9 @@ template <class T, MathMode mode, bool narrow, bool aligned>
 using OuterProduct =
     TileProduct<T, mode, outer_shape<T, narrow>, Contiguous::side, Contiguous::side, aligned>;
 
-template <class T, MathMode mode, bool narrow, bool aligned, class A, class B>
+template <class T, MathMode mode, bool narrow, bool aligned, class A, class B, class Slices>
 __global__ void __launch_bounds__(outer_threads)
-    outer_product_tile(OuterProducts<T, A, B> products, std::int64_t rows_per_part, bool add,
-                       T* out) {
+    outer_product_tile(OuterProducts<T, A, B> products, Slices slices_of_rows, bool add, T* out) {
   using Product = OuterProduct<T, mode, narrow, aligned>;
   constexpr TileShape shape = outer_shape<T, narrow>;
   static_assert(Product::threads == outer_threads);
@@ -94,9 +98,9 @@ __global__ void __launch_bounds__(outer_threads)
   const std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) % (row_tiles * column_tiles);
   const std::int64_t first_row = tile / column_tiles * shape.rows;
   const std::int64_t first_column = tile % column_tiles * shape.columns;
-  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.y) * rows_per_part;
-  const std::int64_t end =
-      begin + rows_per_part < products.count ? begin + rows_per_part : products.count;
+  const RowRange part_rows = slices_of_rows(static_cast<std::int64_t>(blockIdx.y));
+  const std::int64_t begin = part_rows.begin;
+  const std::int64_t end = part_rows.end;
   if (add && end <= begin) return;
   const int slices =
       end <= begin ? 0 : static_cast<int>((end - begin + Product::depth - 1) / Product::depth);
@@ -145,21 +149,21 @@ struct PartTerms {
   }
 };
 
-/// The first launch: the sums of each part to [parts,tasks,M,N]; with `add`, which needs a single
-/// part, added to the previous value.
-template <class T, class A, class B>
+/// One launch: the sums over the rows of each slice to [slices,tasks,M,N]; with `add`, which needs a
+/// single slice, added to the previous value. `tiles`: of all tasks, as in OuterCut.
+template <class T, class A, class B, class Slices>
 void start_outer_products(const char* name, const OuterProducts<T, A, B>& products,
-                          const OuterCut& cut, bool add, T* to) {
+                          std::int64_t tiles, const Slices& slices, unsigned slice_count, bool add,
+                          T* to) {
   for_math_mode<T>([&]<MathMode mode>() {
     const auto start = [&]<bool narrow, bool aligned>() {
       using Product = OuterProduct<T, mode, narrow, aligned>;
-      const simt::Launch how{
-          .name = name,
-          .grid = dim3(simt::blocks_for(cut.tiles, 1), static_cast<unsigned>(cut.parts)),
-          .block = Product::threads,
-          .shared_bytes = Product::shared_bytes()};
-      simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B>, products,
-                   cut.rows_per_part, add, to);
+      const simt::Launch how{.name = name,
+                             .grid = dim3(simt::blocks_for(tiles, 1), slice_count),
+                             .block = Product::threads,
+                             .shared_bytes = Product::shared_bytes()};
+      simt::launch(how, outer_product_tile<T, mode, narrow, aligned, A, B, Slices>, products,
+                   slices, add, to);
     };
     if (has_narrow_outer_tile(products.inner, products.columns)) {
       products.aligned ? start.template operator()<true, true>()
@@ -169,6 +173,14 @@ void start_outer_products(const char* name, const OuterProducts<T, A, B>& produc
                        : start.template operator()<false, false>();
     }
   });
+}
+
+/// The first of two launches: the sums of each part to [parts,tasks,M,N].
+template <class T, class A, class B>
+void start_outer_products(const char* name, const OuterProducts<T, A, B>& products,
+                          const OuterCut& cut, bool add, T* to) {
+  start_outer_products(name, products, cut.tiles, EvenSlices{products.count, cut.rows_per_part},
+                       static_cast<unsigned>(cut.parts), add, to);
 }
 
 /// out [tasks,M,N] = the sums, or out += the sums with `add`; `parts` holds outer_parts elements.

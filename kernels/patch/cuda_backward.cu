@@ -15,6 +15,10 @@
 // D up to 32); otherwise cuBLASLt products, in f64 outer_products.cuh for each. Biases:
 // column_sums.cuh. gelu(bottleneck) is computed by the launch of dm, or by a separate one.
 //
+// With a bank of patches the tiles do not cross sequences (tiling/bank_rows.cuh), and sizes beyond
+// those of the one launch take the path of f64. A block sums the rows of one patch, in the order of
+// the batch: two launches for the weights, one for each bias.
+//
 // FLOPs: 4 C D rows, with weights 8. Memory traffic: (2 C + D) rows elements, with weights (4 C + 6
 // D) rows; up and down once per 16 rows, from the cache. Bound by memory bandwidth, the products by
 // arithmetic.
@@ -37,24 +41,16 @@ struct PatchBackwardPlan {
 
   PatchBackwardPlan(const PatchBackward& args, Scratch& scratch) {
     const std::int64_t rows = args.dy.shape.rows();
-    patch = {.up = args.patch.up.as<T>(),
-             .down = args.patch.down.as<T>(),
-             .bottleneck = args.bottleneck.as<T>(),
-             .dm = nullptr,
-             .active = nullptr,
-             .dx = args.dx.as<T>(),
-             .rows = rows,
-             .channels = args.patch.down.shape[0],
-             .width = args.patch.down.shape[1]};
+    patch = PatchInputGradient<T>::of(args.patch, args.bottleneck, rows);
+    patch.dx = args.dx.as<T>();
     tile = fits_patch_tile(patch) && simt::aligned_16(args.dy.as<T>());
     const bool kept = args.dpatch.down || args.dpatch.down_bias || (args.dx && !tile);
     if (kept) patch.dm = scratch.take<T>(rows * patch.width);
-    if ((std::is_same_v<T, float> && !tile) ||
-        PatchWeightGradient<T>::needs_library(args.dpatch, patch.channels, patch.width)) {
+    if ((!tile && needs_library(patch)) ||
+        PatchWeightGradient<T>::needs_library(args.dpatch, args.patch)) {
       library = take_product_scratch(scratch);
     }
-    weights =
-        PatchWeightGradient<T>(args.dpatch, rows, patch.channels, patch.width, library, scratch);
+    weights = PatchWeightGradient<T>(args.dpatch, args.patch, rows, library, scratch);
     made_by_tile = tile && (args.dx || args.dpatch.down || args.dpatch.down_bias);
     if (made_by_tile) patch.active = weights.active();
   }
@@ -73,7 +69,7 @@ void backward(const PatchBackward& args, Scratch& scratch) {
     } else if constexpr (std::is_same_v<T, float>) {
       for_math_mode<float>([&]<MathMode mode>() {
         const simt::Launch how{.name = name,
-                               .grid = simt::blocks_for(plan.patch.rows, patch_rows),
+                               .grid = simt::blocks_for(plan.patch.bank.tiles(patch_rows), 1),
                                .block = patch_threads,
                                .shared_bytes = PatchGradientTile<mode>::shared_bytes(plan.patch)};
         simt::launch(how, patch_input_gradient<mode>, dy, plan.patch);

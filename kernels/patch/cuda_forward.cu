@@ -9,6 +9,10 @@
 // C, D and the addresses allow. Wider rows: two convolutions of one tap with the GELU between them,
 // through [rows,D] of scratch memory.
 //
+// With a bank of patches a tile has rows of one sequence and reads the weights of its patch
+// (tiling/bank_rows.cuh); rows without a patch are copied. saved has rows of the widest D, with
+// zeros past the D of a patch. Wider rows have no kernel.
+//
 // FLOPs: 4 C D rows. Memory traffic: x and y once, down and up once per 64 rows, mostly from the
 // second-level cache. Bound by memory bandwidth.
 
@@ -38,9 +42,11 @@ View as_tap(View matrix) {
 /// Calls visit.template operator()<mode, columns, aligned>(shared bytes) when a single launch
 /// suffices; otherwise returns false.
 template <class T, class Visit>
-bool for_patched_tile(const PatchForward& args, const Patch<T>& patch, Visit&& visit) {
+bool for_patched_tile(const PatchForward& args, const View& base, const Patch<T>& patch,
+                      Visit&& visit) {
   bool fits = false;
-  const bool all_aligned = patch.aligned() && simt::aligned_16(args.x.as<T>(), args.y.as<T>());
+  const bool all_aligned =
+      patch.aligned() && simt::aligned_16(args.x.as<T>(), base.as<T>(), args.y.as<T>());
   for_tile_columns<T>(patch.channels, all_aligned, [&]<int columns, bool aligned>() {
     for_math_mode<T>([&]<MathMode mode>() {
       using Patched = PatchTile<T, mode, columns, aligned>;
@@ -53,25 +59,52 @@ bool for_patched_tile(const PatchForward& args, const Patch<T>& patch, Visit&& v
   return fits;
 }
 
+/// y = base + gelu(x down + down_bias) up + up_bias by one launch; x may be empty for base. Returns
+/// false when the rows do not fit in a tile. Without `launches` only that is found out.
 template <class T>
-void forward(const PatchForward& args, Scratch& scratch) {
-  const std::int64_t rows = args.x.shape.rows();
-  const Patch<T> patch(args.patch, args.bottleneck);
-  if (rows == 0 || patch.channels == 0) return;
-  const bool in_one = for_patched_tile<T>(
-      args, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
-        if (scratch.is_counting()) return;
+bool add_in_tile(const PatchForward& args, const View& base, bool launches) {
+  const Patch<T> patch(args.patch, args.bottleneck, args.y.shape.rows());
+  return for_patched_tile<T>(
+      args, base, patch, [&]<MathMode mode, int columns, bool aligned>(std::size_t shared_bytes) {
+        if (!launches) return;
         const simt::Launch how{.name = PatchForward::name,
-                               .grid = simt::blocks_for(rows, conv_tile_rows),
+                               .grid = simt::blocks_for(patch.bank.tiles(conv_tile_rows), 1),
                                .block = PatchTile<T, mode, columns, aligned>::threads,
                                .shared_bytes = shared_bytes};
-        simt::launch(how, patch_tile<T, mode, columns, aligned>, patch, args.x.as<T>(), rows,
-                     args.y.as<T>());
+        simt::launch(how, patch_tile<T, mode, columns, aligned>, patch, args.x.as<T>(),
+                     base.as<T>(), args.y.as<T>());
       });
-  if (!in_one) add_patch(args, args.x, scratch);
+}
+
+template <class T>
+void forward(const PatchForward& args, Scratch& scratch) {
+  if (args.x.shape.rows() == 0 || args.patch.down.shape[-2] == 0) return;
+  PatchForward of_tile = args;
+  of_tile.x = {};
+  if (add_in_tile<T>(of_tile, args.x, !scratch.is_counting())) return;
+  expect_no_bank(args.patch);
+  add_patch(args, args.x, scratch);
 }
 
 }  // namespace
+
+void expect_no_bank(const PatchViews& patch) {
+  if (!patch.bank_rows) return;
+  throw Unsupported(refrain::detail::concat(
+      "CUDA: expected a bank of patches of at most ", max_tile_columns<float>, " channels (f64: ",
+      max_tile_columns<double>, ") with a bottleneck that fits in shared memory, got ",
+      patch.down.shape[-2], " channels and a bottleneck of ", patch.down.shape[-1]));
+}
+
+void expect_bank_fits(const PatchForward& args) {
+  for_floating<PatchForward>(args.y.dtype, [&]<class T>(T) {
+    if (!add_in_tile<T>(args, {}, false)) expect_no_bank(args.patch);
+  });
+}
+
+void add_bank(const PatchForward& args, const View& base) {
+  for_floating<PatchForward>(args.y.dtype, [&]<class T>(T) { add_in_tile<T>(args, base, true); });
+}
 
 void add_patch(const PatchForward& args, const View& base, Scratch& scratch) {
   const std::int64_t rows = args.x.shape.rows();

@@ -17,17 +17,47 @@ inline namespace REFRAIN_SIMT_BACKEND {
 
 /// The gradients of the bottleneck and the input of a patch, given dh, the gradient of its output:
 ///   dm = (dh up^T) * gelu'(bottleneck),   dx = dh + dm down^T
+/// For a bank the weights are [K,...], and the columns of dm past the width of a patch are zeros. A
+/// sequence without a patch has dx = dh, and no kernel reads its rows of dm and active.
 template <class T>
 struct PatchInputGradient {
   const T* up;          ///< [width,channels]
   const T* down;        ///< [channels,width]
-  const T* bottleneck;  ///< [rows,width] before the GELU
-  T* dm;                ///< [rows,width], or null
-  T* active;  ///< [rows,width] gelu(bottleneck), or null; written only by PatchGradientTile
+  const T* bottleneck;  ///< [rows,widest] before the GELU
+  T* dm;                ///< [rows,widest], or null
+  T* active;  ///< [rows,widest] gelu(bottleneck), or null; written only by PatchGradientTile
   T* dx;      ///< [rows,channels], or null
   std::int64_t rows;
   std::int64_t channels;
   std::int64_t width;
+  std::int64_t widest;         ///< width of the widest patch of a bank
+  BankRows bank;               ///< of all rows
+  const std::int32_t* widths;  ///< [K] of each patch of a bank, or null
+
+  /// With null outputs.
+  static PatchInputGradient of(const PatchViews& patch, const View& bottleneck, std::int64_t rows) {
+    return {.up = patch.up.as<T>(),
+            .down = patch.down.as<T>(),
+            .bottleneck = bottleneck.as<T>(),
+            .dm = nullptr,
+            .active = nullptr,
+            .dx = nullptr,
+            .rows = rows,
+            .channels = patch.down.shape[-2],
+            .width = patch.down.shape[-1],
+            .widest = patch.down.shape[-1],
+            .bank = BankRows::of(patch.bank_rows, rows),
+            .widths = patch.widths.as<std::int32_t>()};
+  }
+
+  /// Selects the patch of a sequence that has one.
+  __device__ __forceinline__ void select(std::int64_t sequence) {
+    if (bank.rows == nullptr) return;
+    const std::int64_t row = bank.rows[sequence];
+    up += row * widest * channels;
+    down += row * channels * widest;
+    if (widths != nullptr) width = widths[row];
+  }
 };
 
 /// Rows of a block, four per warp: more warps keep more loads in flight.
@@ -42,7 +72,8 @@ template <class T>
 bool fits_patch_tile(const PatchInputGradient<T>& patch) {
   return std::is_same_v<T, float> && patch.channels <= max_patch_channels &&
          patch.width <= max_patch_width && patch.channels % simt::Pack<T>::count == 0 &&
-         patch.width % simt::Pack<T>::count == 0 && simt::aligned_16(patch.up, patch.down);
+         patch.width % simt::Pack<T>::count == 0 && patch.widths == nullptr &&
+         simt::aligned_16(patch.up, patch.down);
 }
 
 /// Both products for a tile of rows by one block, with dh and dm in shared memory.
@@ -62,22 +93,28 @@ class PatchGradientTile {
   __device__ __forceinline__ static Shared take(simt::SharedCarver& carver,
                                                 const PatchInputGradient<float>& patch) {
     float* const dh = carver.take<float>(patch_rows * stride(patch.channels));
-    float* const hidden = carver.take<float>(patch_rows * stride(patch.width));
+    float* const hidden = carver.take<float>(patch_rows * stride(patch.widest));
     return {dh, hidden, Input::take_b(carver)};
   }
   static std::size_t shared_bytes(const PatchInputGradient<float>& patch) {
     return simt::piece_bytes<float>(patch_rows * stride(patch.channels)) +
-           simt::piece_bytes<float>(patch_rows * stride(patch.width)) + Input::shared_bytes_b();
+           simt::piece_bytes<float>(patch_rows * stride(patch.widest)) + Input::shared_bytes_b();
   }
 
-  /// Processes rows first .. first + patch_rows. All threads call it after they have written their
-  /// part of shared.dh.
-  __device__ __forceinline__ static void run(const Shared& shared,
-                                             const PatchInputGradient<float>& patch,
-                                             std::int64_t first) {
+  /// Processes the rows of a tile. All threads call it after they have written their part of
+  /// shared.dh.
+  __device__ __forceinline__ static void run(const Shared& shared, PatchInputGradient<float> patch,
+                                             const RowTile& tile) {
+    const std::int64_t first = tile.first;
+    patch.rows = tile.end;
     const int dh_stride = stride(patch.channels);
-    const int hidden_stride = stride(patch.width);
-    for (int column = 0; column < patch.width; column += hidden_shape.columns) {
+    if (patch.bank.is_plain(tile.sequence)) {
+      copy_dh(shared, patch, first, dh_stride);
+      return;
+    }
+    patch.select(tile.sequence);
+    const int hidden_stride = stride(patch.widest);
+    for (int column = 0; column < patch.widest; column += hidden_shape.columns) {
       Hidden sum;
       sum.clear();
       sum.add_resident(shared.dh, dh_stride, shared.panels, slices_of(patch.channels, depth),
@@ -88,8 +125,8 @@ class PatchGradientTile {
                                         .depth = patch.channels,
                                         .slice_depth = depth});
       sum.visit([&](int i, int j, float value) {
-        const bool inside = first + i < patch.rows && column + j < patch.width;
-        const std::int64_t at = (first + i) * patch.width + column + j;
+        const bool inside = first + i < patch.rows && column + j < patch.widest;
+        const std::int64_t at = (first + i) * patch.widest + column + j;
         const float dm =
             inside ? UnarySlope<float, UnaryFunction::gelu>{}(patch.bottleneck[at], value) : 0.0F;
         shared.hidden[i * hidden_stride + column + j] = dm;
@@ -118,6 +155,19 @@ class PatchGradientTile {
   }
 
  private:
+  /// dx = dh.
+  __device__ __forceinline__ static void copy_dh(const Shared& shared,
+                                                 const PatchInputGradient<float>& patch,
+                                                 std::int64_t first, int dh_stride) {
+    simt::wait_copies<0>();
+    __syncthreads();
+    if (patch.dx == nullptr) return;
+    for (int r = simt::warp(); r < patch_rows && first + r < patch.rows; r += patch_threads / 32) {
+      for (int c = simt::lane(); c < patch.channels; c += 32)
+        patch.dx[(first + r) * patch.channels + c] = shared.dh[r * dh_stride + c];
+    }
+  }
+
   static constexpr TileShape hidden_shape{
       .rows = patch_rows, .columns = 32, .depth = depth, .row_warps = 1, .column_warps = 4};
   static constexpr TileShape input_shape{
@@ -136,7 +186,7 @@ __global__ void __launch_bounds__(patch_threads, 4)
     patch_input_gradient(const float* dy, PatchInputGradient<float> patch) {
   using Tile = PatchGradientTile<mode>;
   constexpr int pack = simt::Pack<float>::count;
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * patch_rows;
+  const RowTile tile = patch.bank.tile<patch_rows>(blockIdx.x);
   simt::SharedCarver carver;
   const auto shared = Tile::take(carver, patch);
   const int stride = Tile::stride(patch.channels);
@@ -144,64 +194,81 @@ __global__ void __launch_bounds__(patch_threads, 4)
   for (int i = static_cast<int>(threadIdx.x); i < patch_rows * groups; i += patch_threads) {
     const int row = i / groups;
     const int column = i % groups * pack;
-    const bool inside = first + row < patch.rows && column < patch.channels;
-    const float* const from = inside ? dy + (first + row) * patch.channels + column : nullptr;
+    const bool inside = tile.first + row < tile.end && column < patch.channels;
+    const float* const from = inside ? dy + (tile.first + row) * patch.channels + column : nullptr;
     simt::copy_async<16>(shared.dh + row * stride + column, from, inside);
   }
   simt::commit_copies();  // a group before that of the first product, which waits for both
-  Tile::run(shared, patch, first);
+  Tile::run(shared, patch, tile);
+}
+
+/// True when patch_input_gradient() for dh in memory calls cuBLASLt.
+template <class T>
+bool needs_library(const PatchInputGradient<T>& patch) {
+  return std::is_same_v<T, float> && patch.bank.rows == nullptr;
+}
+
+/// The same by two cuBLASLt products with the derivative of the GELU between them.
+inline void patch_input_gradient_by_products(const float* dh,
+                                             const PatchInputGradient<float>& patch,
+                                             const MutableView& library) {
+  const Shape shape{patch.rows, patch.width};
+  const MutableView dm{patch.dm, shape, DType::f32, Device::cuda};
+  multiply_matrices({.a = dh,
+                     .b = patch.up,
+                     .c = patch.dm,
+                     .rows = patch.rows,
+                     .columns = patch.width,
+                     .depth = patch.channels,
+                     .transpose_b = true,
+                     .workspace = library});
+  kernel(UnaryBackward{.x = {patch.bottleneck, shape, DType::f32, Device::cuda},
+                       .dy = dm,
+                       .dx = dm,
+                       .function = UnaryFunction::gelu});
+  if (patch.dx == nullptr) return;
+  multiply_matrices({.a = patch.dm,
+                     .b = patch.down,
+                     .added = dh,
+                     .c = patch.dx,
+                     .rows = patch.rows,
+                     .columns = patch.channels,
+                     .depth = patch.width,
+                     .transpose_b = true,
+                     .workspace = library});
 }
 
 /// Both products for dh in memory, of any shape: in f32 two cuBLASLt products with the
-/// derivative of the GELU between them, in f64 two launches. library: from take_product_scratch;
-/// empty in f64.
+/// derivative of the GELU between them; in f64 and for a bank two launches. library: from
+/// take_product_scratch if needs_library(), otherwise empty.
 template <class T>
 void patch_input_gradient(const char* name, const T* dh, const PatchInputGradient<T>& patch,
                           const MutableView& library) {
   if constexpr (std::is_same_v<T, float>) {
-    const Shape shape{patch.rows, patch.width};
-    const MutableView dm{patch.dm, shape, DType::f32, Device::cuda};
-    multiply_matrices({.a = dh,
-                       .b = patch.up,
-                       .c = patch.dm,
-                       .rows = patch.rows,
-                       .columns = patch.width,
-                       .depth = patch.channels,
-                       .transpose_b = true,
-                       .workspace = library});
-    kernel(UnaryBackward{.x = {patch.bottleneck, shape, DType::f32, Device::cuda},
-                         .dy = dm,
-                         .dx = dm,
-                         .function = UnaryFunction::gelu});
-    if (patch.dx == nullptr) return;
-    multiply_matrices({.a = patch.dm,
-                       .b = patch.down,
-                       .added = dh,
-                       .c = patch.dx,
-                       .rows = patch.rows,
-                       .columns = patch.channels,
-                       .depth = patch.width,
-                       .transpose_b = true,
-                       .workspace = library});
-  } else {
-    const InputGradient<T> to_bottleneck{.dm = dh,
-                                         .down = patch.up,
-                                         .depth = patch.channels,
-                                         .before = patch.bottleneck,
-                                         .dx = patch.dm,
-                                         .rows = patch.rows,
-                                         .columns = patch.width};
-    input_gradient(name, to_bottleneck);
-    if (patch.dx == nullptr) return;
-    const InputGradient<T> to_input{.dm = patch.dm,
-                                    .down = patch.down,
-                                    .depth = patch.width,
-                                    .skip = dh,
-                                    .dx = patch.dx,
-                                    .rows = patch.rows,
-                                    .columns = patch.channels};
-    input_gradient(name, to_input);
+    if (needs_library(patch)) {
+      patch_input_gradient_by_products(dh, patch, library);
+      return;
+    }
   }
+  const InputGradient<T> to_bottleneck{.dm = dh,
+                                       .down = patch.up,
+                                       .depth = patch.channels,
+                                       .bank = {.of = patch.bank, .columns = patch.widths},
+                                       .before = patch.bottleneck,
+                                       .dx = patch.dm,
+                                       .rows = patch.rows,
+                                       .columns = patch.width};
+  input_gradient(name, to_bottleneck);
+  if (patch.dx == nullptr) return;
+  const InputGradient<T> to_input{.dm = patch.dm,
+                                  .down = patch.down,
+                                  .depth = patch.width,
+                                  .bank = {.of = patch.bank, .depths = patch.widths},
+                                  .skip = dh,
+                                  .dx = patch.dx,
+                                  .rows = patch.rows,
+                                  .columns = patch.channels};
+  input_gradient(name, to_input);
 }
 
 // ---- weights ----
@@ -235,18 +302,64 @@ struct PatchPairTerms {
   }
 };
 
+/// The gradients of the weights of a bank from their sums.
+template <class T>
+struct PlacedBankGradients {
+  const T* sums;  ///< [G,2,channels,widest]: ddown, and the transpose of dup
+  BankRows bank;
+  const std::int32_t* widths;  ///< [K], or null
+  std::int64_t channels;
+  std::int64_t widest;
+  T* down;  ///< [G,channels,widest], or null
+  T* up;    ///< [G,widest,channels], or null
+};
+
+/// Row (blockIdx.y) of the gradients: the elements of its patch, then zeros.
+template <class T>
+__global__ void __launch_bounds__(pointwise_threads)
+    place_bank_gradients(PlacedBankGradients<T> of) {
+  const std::int64_t used = blockIdx.y;
+  std::int64_t width = of.widest;
+  if (of.widths != nullptr) {
+    const BankSegment segment = segment_of(of.bank, used);
+    if (segment.begin < segment.end) width = of.widths[of.bank.rows[segment.begin]];
+  }
+  const std::int64_t i = simt::global_thread();
+  if (i >= of.channels * of.widest) return;
+  const bool inside = i < of.channels * width;
+  const std::int64_t to = used * of.channels * of.widest + i;
+  const T* const sums = of.sums + used * 2 * of.channels * of.widest;
+  if (of.down != nullptr) of.down[to] = inside ? sums[i / width * of.widest + i % width] : T{0};
+  if (of.up != nullptr) {
+    of.up[to] = inside ? sums[(of.channels + i % of.channels) * of.widest + i / of.channels] : T{0};
+  }
+}
+
 /// The requested gradients of the weights of a patch, and their scratch memory:
 ///   ddown = x^T dm,  ddown_bias = sum of dm,  dup = gelu(bottleneck)^T dh,  dup_bias = sum of dh
 /// Both products of a narrow patch in f32 take one launch and one for their partial sums; others
-/// use cuBLASLt in f32 and outer_products.cuh in f64.
+/// use cuBLASLt in f32 and outer_products.cuh in f64. For a bank one launch computes the sums over
+/// the rows of each patch, [G,2,C,D], and one places them in the rows of the bank.
 template <class T>
 class PatchWeightGradient {
  public:
   PatchWeightGradient() = default;
   /// library: from take_product_scratch if needs_library(), otherwise empty.
-  PatchWeightGradient(const PatchGradients& wanted, std::int64_t rows, std::int64_t channels,
-                      std::int64_t width, const MutableView& library, Scratch& scratch)
-      : wanted_(wanted), rows_(rows), channels_(channels), width_(width), library_(library) {
+  PatchWeightGradient(const PatchGradients& wanted, const PatchViews& patch, std::int64_t rows,
+                      const MutableView& library, Scratch& scratch)
+      : wanted_(wanted),
+        rows_(rows),
+        channels_(patch.down.shape[-2]),
+        width_(patch.down.shape[-1]),
+        bank_(BankRows::of(patch.bank_rows, rows)),
+        widths_(patch.widths.as<std::int32_t>()),
+        library_(library) {
+    const std::int64_t channels = channels_, width = width_;
+    if (wanted.up) active_ = scratch.take<T>(rows * width);
+    if (is_bank()) {
+      if (wanted.down || wanted.up) parts_ = scratch.take<T>(used() * 2 * channels * width);
+      return;
+    }
     if (in_pair(wanted, channels, width)) {
       parts_ = scratch.take<T>(outer_cut(rows, channels, width, 2).parts * 2 * channels * width);
     } else if (std::is_same_v<T, double> && (wanted.down || wanted.up)) {
@@ -254,17 +367,15 @@ class PatchWeightGradient {
       const std::int64_t of_up = wanted.up ? outer_parts(rows, width, channels) : 0;
       parts_ = scratch.take<T>(std::max(of_down, of_up));
     }
-    if (wanted.up) active_ = scratch.take<T>(rows * width);
     if (wanted.down_bias || wanted.up_bias) {
       bias_parts_ = scratch.take<T>(
           column_parts(rows, wanted.up_bias ? std::max(channels, width) : width, 1));
     }
   }
 
-  static bool needs_library(const PatchGradients& wanted, std::int64_t channels,
-                            std::int64_t width) {
-    return std::is_same_v<T, float> && (wanted.down || wanted.up) &&
-           !in_pair(wanted, channels, width);
+  static bool needs_library(const PatchGradients& wanted, const PatchViews& patch) {
+    return std::is_same_v<T, float> && !patch.bank_rows && (wanted.down || wanted.up) &&
+           !in_pair(wanted, patch.down.shape[-2], patch.down.shape[-1]);
   }
 
   /// Memory for gelu(bottleneck) [rows,width], which run() reads; null when up is not requested.
@@ -280,6 +391,7 @@ class PatchWeightGradient {
                           .y = {active_, shape, dtype_of<T>, Device::cuda},
                           .function = UnaryFunction::gelu});
     }
+    if (is_bank()) return run_bank(name, x, dm, dh);
     if (in_pair(wanted_, channels_, width_)) {
       run_pair(name, x, dm, dh);
     } else {
@@ -298,20 +410,62 @@ class PatchWeightGradient {
            channels <= max_patch_channels && width <= 32;
   }
 
+  bool is_bank() const { return bank_.rows != nullptr; }
+
+  /// G of the gradients of a bank.
+  std::int64_t used() const {
+    for (const MutableView* gradient :
+         {&wanted_.down, &wanted_.down_bias, &wanted_.up, &wanted_.up_bias}) {
+      if (*gradient) return gradient->shape[0];
+    }
+    return 0;
+  }
+
+  OuterProducts<T, PatchPairRows<T>, PatchPairRows<T>> pair(const T* x, const T* dm,
+                                                            const T* dh) const {
+    return {.a = {wanted_.down ? x : nullptr, wanted_.up ? dh : nullptr, channels_},
+            .b = {wanted_.down ? dm : nullptr, active_, width_},
+            .count = rows_,
+            .inner = channels_,
+            .columns = width_,
+            .tasks = 2,
+            .aligned = whole_packs<T>(channels_) && whole_packs<T>(width_) &&
+                       simt::aligned_16(x, dh, dm, active_)};
+  }
+
+  void run_bank(const char* name, const T* x, const T* dm, const T* dh) const {
+    const std::int64_t used = this->used(), elements = channels_ * width_;
+    if (parts_ != nullptr && used > 0 && elements > 0) {
+      const unsigned along_y = blocks_of_bank(used);
+      start_outer_products(name, pair(x, dm, dh), outer_tiles(channels_, width_, 2),
+                           BankSlices{bank_}, along_y, false, parts_);
+      const PlacedBankGradients<T> placed{.sums = parts_,
+                                          .bank = bank_,
+                                          .widths = widths_,
+                                          .channels = channels_,
+                                          .widest = width_,
+                                          .down = wanted_.down.template as<T>(),
+                                          .up = wanted_.up.template as<T>()};
+      const simt::Launch how{.name = name,
+                             .grid = dim3(simt::blocks_for(elements, pointwise_threads), along_y),
+                             .block = pointwise_threads};
+      simt::launch(how, place_bank_gradients<T>, placed);
+    }
+    const auto sum = [&](const T* terms, std::int64_t width, const MutableView& out) {
+      if (!out) return;
+      const MatrixTerms<T, 1> of_rows{.from = terms, .stride = width, .apart = 0};
+      sum_columns_of_bank(name, of_rows, bank_, used, width,
+                          ColumnTargets<T, 1>{.to = {out.as<T>()}, .stride = width});
+    };
+    sum(dm, width_, wanted_.down_bias);
+    sum(dh, channels_, wanted_.up_bias);
+  }
+
   void run_pair(const char* name, const T* x, const T* dm, const T* dh) const {
     const std::int64_t elements = channels_ * width_;
     if (elements == 0) return;
     const OuterCut cut = outer_cut(rows_, channels_, width_, 2);
-    const OuterProducts<T, PatchPairRows<T>, PatchPairRows<T>> products{
-        .a = {wanted_.down ? x : nullptr, wanted_.up ? dh : nullptr, channels_},
-        .b = {wanted_.down ? dm : nullptr, active_, width_},
-        .count = rows_,
-        .inner = channels_,
-        .columns = width_,
-        .tasks = 2,
-        .aligned = whole_packs<T>(channels_) && whole_packs<T>(width_) &&
-                   simt::aligned_16(x, dh, dm, active_)};
-    start_outer_products(name, products, cut, false, parts_);
+    start_outer_products(name, pair(x, dm, dh), cut, false, parts_);
     sum_columns(name, PatchPairTerms<T>{parts_, channels_, width_}, cut.parts, elements,
                 ColumnTargets<T, 2>{.to = {wanted_.down.as<T>(), wanted_.up.as<T>()}, .stride = 0},
                 static_cast<T*>(nullptr));
@@ -337,7 +491,9 @@ class PatchWeightGradient {
   PatchGradients wanted_;
   std::int64_t rows_ = 0;
   std::int64_t channels_ = 0;
-  std::int64_t width_ = 0;
+  std::int64_t width_ = 0;  ///< of the widest patch of a bank
+  BankRows bank_{};
+  const std::int32_t* widths_ = nullptr;
   MutableView library_{};
   T* parts_ = nullptr;
   T* active_ = nullptr;

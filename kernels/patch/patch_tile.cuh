@@ -7,34 +7,55 @@
 #include "kernels/causal_conv/conv_tile.cuh"
 #include "kernels/pointwise/kernels.cuh"
 #include "kernels/simt.hpp"
+#include "kernels/tiling/bank_rows.cuh"
 #include "kernels/tiling/tiles.cuh"
 #include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
+/// A patch, or the patches of a bank, whose weights are then [K,C,D], [K,D], [K,D,C] and [K,C].
 template <class T>
 struct Patch {
   const T* down;       ///< [C,D]
   const T* down_bias;  ///< [D]
   const T* up;         ///< [D,C]
   const T* up_bias;    ///< [C]
-  T* saved;            ///< [rows,D] before the GELU, or null
+  T* saved;            ///< [rows,widest] before the GELU, or null
   std::int64_t channels;
-  std::int64_t bottleneck;
+  std::int64_t bottleneck;     ///< D
+  std::int64_t widest;         ///< D of the widest patch of a bank
+  BankRows bank;               ///< of all rows of the batch
+  const std::int32_t* widths;  ///< [K] D of each patch of a bank, or null
 
-  Patch(const PatchViews& weights, const MutableView& saved_to)
+  /// `rows`: of the batch.
+  Patch(const PatchViews& weights, const MutableView& saved_to, std::int64_t rows)
       : down(weights.down.as<T>()),
         down_bias(weights.down_bias.as<T>()),
         up(weights.up.as<T>()),
         up_bias(weights.up_bias.as<T>()),
         saved(saved_to.as<T>()),
-        channels(weights.down ? weights.down.shape[0] : 0),
-        bottleneck(weights.down ? weights.down.shape[1] : 0) {}
+        channels(weights.down ? weights.down.shape[-2] : 0),
+        bottleneck(weights.down ? weights.down.shape[-1] : 0),
+        widest(bottleneck),
+        bank(BankRows::of(weights.bank_rows, rows)),
+        widths(weights.widths.as<std::int32_t>()) {}
 
   /// True when all rows are multiples of 16 bytes.
   bool aligned() const {
-    return bottleneck % simt::Pack<T>::count == 0 && simt::aligned_16(down, up);
+    return bottleneck % simt::Pack<T>::count == 0 && widths == nullptr &&
+           simt::aligned_16(down, up);
+  }
+
+  /// Selects the patch of a sequence that has one.
+  __device__ __forceinline__ void select(std::int64_t sequence) {
+    if (bank.rows == nullptr) return;
+    const std::int64_t row = bank.rows[sequence];
+    down += row * channels * widest;
+    down_bias += row * widest;
+    up += row * widest * channels;
+    up_bias += row * channels;
+    if (widths != nullptr) bottleneck = widths[row];
   }
 };
 
@@ -64,25 +85,31 @@ struct PatchTile {
       std::max(a_elements + 2 * Down::PanelB::elements, 2 * Up::PanelB::elements);
 
   /// The stride of a row of gelu(x down + down_bias).
-  __host__ __device__ static constexpr int hidden_stride(std::int64_t bottleneck) {
-    return resident_stride<mode>(static_cast<int>(bottleneck));
+  __host__ __device__ static constexpr int hidden_stride(std::int64_t widest) {
+    return resident_stride<mode>(static_cast<int>(widest));
   }
-  static constexpr std::size_t shared_bytes(std::int64_t bottleneck) {
-    return simt::piece_bytes<T>(std::int64_t{conv_tile_rows} * hidden_stride(bottleneck)) +
+  static constexpr std::size_t shared_bytes(std::int64_t widest) {
+    return simt::piece_bytes<T>(std::int64_t{conv_tile_rows} * hidden_stride(widest)) +
            simt::piece_bytes<T>(panel_elements);
   }
 
-  /// tile [conv_tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `first`
-  /// onwards. x is the rows of the tensor, or null for the tile itself, whose columns past C are
-  /// zeros. All threads call it and may read the tile afterwards.
-  __device__ __forceinline__ static void add(const Patch<T>& patch, const T* x, std::int64_t first,
-                                             std::int64_t rows, simt::SharedCarver& carver,
-                                             T* tile) {
-    const int hidden_width = hidden_stride(patch.bottleneck);
+  /// tile [conv_tile_rows][stride] += gelu(x down + down_bias) up + up_bias for rows `at`; nothing
+  /// for a sequence without a patch. x is the rows of the tensor, or null for the tile itself,
+  /// whose columns past C are zeros. All threads call it and may read the tile afterwards.
+  __device__ __forceinline__ static void add(Patch<T> patch, const T* x, const RowTile& at,
+                                             simt::SharedCarver& carver, T* tile) {
+    if (patch.bank.is_plain(at.sequence)) {
+      clear_saved(patch, at);
+      return;
+    }
+    patch.select(at.sequence);
+    const std::int64_t first = at.first;
+    const std::int64_t rows = at.end;
+    const int hidden_width = hidden_stride(patch.widest);
     T* const hidden =
         carver.take<T>(conv_tile_rows * hidden_width);  // [conv_tile_rows][hidden_width]
     T* const panels = carver.take<T>(panel_elements);   // for either product
-    for (int d = 0; d < patch.bottleneck; d += hidden_columns)
+    for (int d = 0; d < patch.widest; d += hidden_columns)
       make_hidden(patch, x, first, rows, d, tile, panels, hidden, hidden_width);
     const SideRows<T> weights{.at = patch.up,
                               .stride = patch.channels,
@@ -98,6 +125,17 @@ struct PatchTile {
   }
 
  private:
+  /// saved = 0, which the backward pass of all rows together reads.
+  __device__ __forceinline__ static void clear_saved(const Patch<T>& patch, const RowTile& at) {
+    if (patch.saved == nullptr) return;
+    const std::int64_t end =
+        at.first + conv_tile_rows < at.end ? at.first + conv_tile_rows : at.end;
+    for (std::int64_t i = at.first * patch.widest + static_cast<int>(threadIdx.x);
+         i < end * patch.widest; i += threads) {
+      patch.saved[i] = T{0};
+    }
+  }
+
   /// Columns d to d + hidden_columns of gelu(x down + down_bias); zeros past its end, as the second
   /// product requires.
   __device__ __forceinline__ static void make_hidden(const Patch<T>& patch, const T* x,
@@ -126,8 +164,8 @@ struct PatchTile {
     }
     down.visit([&](int m, int n, T value) {
       const bool inside = d + n < patch.bottleneck;
-      if (patch.saved != nullptr && inside && first + m < rows)
-        patch.saved[(first + m) * patch.bottleneck + d + n] = value;
+      if (patch.saved != nullptr && d + n < patch.widest && first + m < rows)
+        patch.saved[(first + m) * patch.widest + d + n] = value;
       hidden[m * hidden_width + d + n] = inside ? Unary<T, UnaryFunction::gelu>{}(value) : T{0};
     });
   }

@@ -3,8 +3,9 @@
 //   replace_rows           y[i,:] = ids[i] == id ? row : x[i,:]              2 n C elements moved
 //   replace_rows_backward  dx[i,:] = ids[i] == id ? 0 : dy[i,:]              2 n C
 //                          drow = sum of dy[i,:] over ids[i] == id           n C
+// With a bank each sequence has its row (tiling/bank_rows.cuh).
 // Copies: a team of threads per row, each 16 bytes at a time (tiling/row_moves.cuh). Sum:
-// sum_columns (tiling/column_sums.cuh), two launches, no atomics. Bound by memory bandwidth.
+// tiling/column_sums.cuh, two launches, of a bank one, no atomics. Bound by memory bandwidth.
 
 #include "kernels/kernel.hpp"
 #include "kernels/replace_rows/replace_rows.cuh"
@@ -19,9 +20,10 @@ void kernel(const ReplaceRows& args) {
   const ReplacedRow source{.x = args.x.data,
                            .replacement = args.row.data,
                            .ids = args.ids.as<std::int32_t>(),
-                           .id = args.id};
+                           .id = args.id,
+                           .bank = BankRows::of(args.bank_rows, args.ids.shape.numel())};
   const std::int64_t bytes =
-      args.row.shape.numel() * static_cast<std::int64_t>(size_bytes(args.row.dtype));
+      args.x.shape[-1] * static_cast<std::int64_t>(size_bytes(args.row.dtype));
   move_rows(ReplaceRows::name, args.ids.shape.numel(), bytes, source, args.y.data, args.x.data,
             args.row.data);
 }
@@ -38,10 +40,17 @@ void kernel(const ReplaceRowsBackward& args, Scratch& scratch) {
               args.dy.data);
   }
   if (!args.drow) return;
+  const BankRows bank = BankRows::of(args.bank_rows, rows);
   for_floating<ReplaceRowsBackward>(args.dy.dtype, [&]<class T>(T) {
+    const ReplacedTerms<T> terms{.dy = args.dy.as<T>(), .ids = ids, .id = args.id, .width = width};
+    if (bank.rows != nullptr) {
+      if (scratch.is_counting()) return;
+      sum_columns_of_bank(ReplaceRowsBackward::name, terms, bank, args.drow.shape[0], width,
+                          {.to = {args.drow.as<T>()}, .stride = width});
+      return;
+    }
     T* const parts = scratch.take<T>(column_parts(rows, width, 1));
     if (scratch.is_counting()) return;
-    const ReplacedTerms<T> terms{.dy = args.dy.as<T>(), .ids = ids, .id = args.id, .width = width};
     sum_columns(ReplaceRowsBackward::name, terms, rows, width,
                 {.to = {args.drow.as<T>()}, .stride = 0}, parts);
   });

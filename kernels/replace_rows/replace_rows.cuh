@@ -4,21 +4,25 @@
 #include <cstdint>
 
 #include "kernels/simt.hpp"
+#include "kernels/tiling/bank_rows.cuh"
 #include "kernels/tiling/row_moves.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
 
-/// Source of copy_rows: row r of the output is row r of x, or the replacement.
+/// Source of copy_rows: row r of the output is row r of x, or the replacement, of a bank the row of
+/// its sequence.
 struct ReplacedRow {
   const void* x;
   const void* replacement;  ///< null: zeros
   const std::int32_t* ids;
   std::int64_t id;
+  BankRows bank{};
   template <class Word>
   __device__ __forceinline__ const Word* row(std::int64_t r, std::int64_t words) const {
-    return ids[r] == id ? static_cast<const Word*>(replacement)
-                        : static_cast<const Word*>(x) + r * words;
+    if (ids[r] != id) return static_cast<const Word*>(x) + r * words;
+    const std::int64_t of_bank = bank.rows == nullptr ? 0 : bank.rows[r / bank.steps];
+    return static_cast<const Word*>(replacement) + of_bank * words;
   }
 };
 

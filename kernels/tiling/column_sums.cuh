@@ -6,12 +6,14 @@
 /// y) adds the 32 columns from 32 x on over slice y; warp w takes rows w, w + 8, ... of the slice,
 /// a lane takes one column, and the sums of the eight warps are added in order. The second adds the
 /// sums of the slices in the same way. The size of a slice depends only on the matrix, so equal
-/// input gives equal bits.
+/// input gives equal bits. Sums for the rows of a bank take one launch: a slice has the rows of one
+/// row of the bank.
 
 #include <algorithm>
 #include <cstdint>
 
 #include "kernels/simt.hpp"
+#include "kernels/tiling/bank_rows.cuh"
 
 namespace refrain::kernels::cuda {
 inline namespace REFRAIN_SIMT_BACKEND {
@@ -62,17 +64,16 @@ inline std::int64_t column_slices(std::int64_t rows) {
   return (rows + rows_per_column_slice(rows) - 1) / rows_per_column_slice(rows);
 }
 
-template <class Terms>
+template <class Terms, class Slices>
 __global__ void __launch_bounds__(column_warps * 32)
-    column_sums(Terms source, std::int64_t rows, std::int64_t rows_per_slice, std::int64_t width,
+    column_sums(Terms source, Slices slices, std::int64_t width,
                 ColumnTargets<typename Terms::Element, Terms::sums> targets) {
   using T = typename Terms::Element;
   constexpr int sums = Terms::sums;
   REFRAIN_SHARED_ARRAY(T, parts, sums * column_warps * 32);  // [sums][warps][32]
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * 32 + simt::lane();
   const std::int64_t slice = static_cast<std::int64_t>(blockIdx.y);
-  const std::int64_t begin = slice * rows_per_slice;
-  const std::int64_t end = begin + rows_per_slice < rows ? begin + rows_per_slice : rows;
+  const auto [begin, end] = slices(slice);
   T sum[sums] = {};
   if (column < width) {
     constexpr int at_once = sums > 1 ? 8 : 4;  // rows whose loads overlap
@@ -122,18 +123,31 @@ void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::
                         .block = column_warps * 32};
   };
   if (slices == 1) {
-    simt::launch(how(1), column_sums<Terms>, source, rows, std::max<std::int64_t>(1, rows), width,
+    simt::launch(how(1), column_sums<Terms, EvenSlices>, source, EvenSlices{rows, rows}, width,
                  out);
     return;
   }
   ColumnTargets<T, sums> between{.to = {}, .stride = sums * width};
   for (int i = 0; i < sums; ++i) between.to[i] = out.to[i] == nullptr ? nullptr : parts + i * width;
-  simt::launch(how(slices), column_sums<Terms>, source, rows, rows_per_column_slice(rows), width,
-               between);
+  simt::launch(how(slices), column_sums<Terms, EvenSlices>, source,
+               EvenSlices{rows, rows_per_column_slice(rows)}, width, between);
   const MatrixTerms<T, sums> sums_of_slices{
       .from = parts, .stride = sums * width, .apart = width, .wanted = out.wanted()};
-  simt::launch(how(1), column_sums<MatrixTerms<T, sums>>, sums_of_slices, slices, slices, width,
-               out);
+  simt::launch(how(1), column_sums<MatrixTerms<T, sums>, EvenSlices>, sums_of_slices,
+               EvenSlices{slices, slices}, width, out);
+}
+
+/// out[i][g] = the sums of `source` over the rows of the g-th of `used` rows of a bank, in the order
+/// of the batch. A sequence has bank.steps rows of `source`.
+template <class Terms>
+void sum_columns_of_bank(const char* name, const Terms& source, const BankRows& bank,
+                         std::int64_t used, std::int64_t width,
+                         const ColumnTargets<typename Terms::Element, Terms::sums>& out) {
+  if (width == 0 || used == 0) return;
+  const simt::Launch how{.name = name,
+                         .grid = dim3(simt::blocks_for(width, 32), blocks_of_bank(used)),
+                         .block = column_warps * 32};
+  simt::launch(how, column_sums<Terms, BankSlices>, source, BankSlices{bank}, width, out);
 }
 
 /// Elements of the scratch memory of sum_columns.

@@ -22,7 +22,7 @@ namespace refrain::models {
 /// in the banks from then on, and everything else (its optimizer, its file) works on it as before.
 /// Row 0 is the base without patches. The sets have the same insertion, places and [TCL] id;
 /// bottlenecks and heads may differ. The base must be frozen, and a patch set released before it is
-/// destroyed. On the CPU, f32 or f64.
+/// destroyed. On the device of the base, f32 or f64; on a GPU up to 256 channels (f64: 64).
 class TaskBank {
  public:
   struct Options {
@@ -40,7 +40,8 @@ class TaskBank {
       throw OptionError(detail::concat("TaskBank: expected tasks >= 1, got ", options.tasks));
     if (options.patches.insertion == Insertion::none)
       throw OptionError("TaskBank: expected serial or parallel patches, got none");
-    const Placement placement{.dtype = base.block(0).norm1().gamma().dtype()};
+    const Parameter& of_base = base.block(0).norm1().gamma();
+    const Placement placement{.dtype = of_base.dtype(), .device = of_base.device()};
     const std::int64_t channels = base.channels(), count = options.tasks + 1;
     const std::int64_t bottleneck =
         options.bottleneck > 0 ? options.bottleneck : std::max<std::int64_t>(1, channels / 4);
@@ -50,9 +51,9 @@ class TaskBank {
     }
     for (std::int64_t i = 0; options.patches.norm2 && i < base.blocks(); ++i) {
       const LayerNorm& norm = base.block(i).norm2();
-      for (const Parameter* of_base : {&norm.gamma(), &norm.beta()}) {
-        norms_.emplace_back(count, of_base->shape(), placement);
-        norms_.back().row(0, of_base->shape()).copy_from(of_base->value());
+      for (const Parameter* parameter : {&norm.gamma(), &norm.beta()}) {
+        norms_.emplace_back(count, parameter->shape(), placement);
+        norms_.back().row(0, parameter->shape()).copy_from(parameter->value());
       }
     }
     if (options.tcl_id < 0) return;
@@ -127,7 +128,7 @@ class TaskBank {
     for (Patch& patch : set.patches_) patches_.front().expect_fits(patch);
   }
 
-  BlockPatches patches_of(std::int64_t block, const Tensor& rows) const {
+  BlockPatches patches_of(std::int64_t block, const BankIndices& rows) const {
     const std::size_t i = static_cast<std::size_t>(block);
     const bool two = options_.patches.two_per_block;
     BlockPatches made{.second = {patches_.at(two ? 2 * i + 1 : i), rows},
@@ -147,14 +148,16 @@ class TaskBank {
 /// A base network with the patches of many tasks, one for each sequence of a batch. A value that
 /// refers to base and bank without owning them.
 ///
-/// ids i32 [B,T], rows i32 [B] of the bank, ascending -> user vectors u [B,C] as by
-/// PatchedNextItNet. A sequence has the bits that it has with its task alone, whatever the other
-/// tasks of the batch are, and a sequence of row 0 those of the base. Throws the errors of the
+/// ids i32 [B,T], rows i32 [B] of the bank, on the CPU, ascending -> user vectors u [B,C] as by
+/// PatchedNextItNet. The sequences of a task have the bits that they have alone, whatever the other
+/// tasks of the batch are, and a sequence of row 0 has those of the base. Throws the errors of the
 /// base, and ShapeError for rows that are no rows of the bank or not in order.
 class BankedNextItNet final : public BlockStack<BankedNextItNet> {
  public:
   BankedNextItNet(const NextItNet& base, const TaskBank& bank, Tensor rows)
-      : base_(&base), bank_(&bank), rows_(std::move(rows)) {}
+      : base_(&base),
+        bank_(&bank),
+        rows_(std::move(rows), base.block(0).norm1().gamma().device()) {}
 
   /// Item vectors: i32 [B,T] -> [B,T,C].
   Variable embed(const Tensor& ids) const {
@@ -180,7 +183,8 @@ class BankedNextItNet final : public BlockStack<BankedNextItNet> {
   std::vector<Part> parts() const {
     std::vector<Part> parts;
     std::int64_t at = 0;
-    for (const std::int32_t row : rows_.span<std::int32_t>()) {
+    const Tensor rows = rows_.host();
+    for (const std::int32_t row : rows.span<std::int32_t>()) {
       if (parts.empty() || parts.back().row != row) parts.push_back({row, at, at});
       parts.back().end = ++at;
     }
@@ -224,7 +228,7 @@ class BankedNextItNet final : public BlockStack<BankedNextItNet> {
  private:
   const NextItNet* base_;
   const TaskBank* bank_;
-  Tensor rows_;
+  BankIndices rows_;
 };
 
 }  // namespace refrain::models

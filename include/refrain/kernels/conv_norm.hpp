@@ -1,6 +1,7 @@
 #pragma once
 /// Contracts: half of a NextItNet residual block: a dilated convolution (causal_conv.hpp) with
-/// patch, layer normalization, ReLU and residual. Device: cpu, cuda (f32, f64); ...AtSteps: cpu.
+/// patch, layer normalization, ReLU and residual. Device: cpu, cuda (f32, f64; banks of patches as
+/// in patch.hpp); ...AtSteps: cpu.
 
 #include <cstdint>
 

@@ -1,5 +1,6 @@
 #pragma once
-/// Contracts: the patch (the "model patch" of PeterRec). Device: cpu, cuda (f32, f64).
+/// Contracts: the patch (the "model patch" of PeterRec). Device: cpu, cuda (f32, f64); banks of
+/// patches on cuda: up to 256 channels (f64: 64).
 
 #include "refrain/core/view.hpp"
 
@@ -39,8 +40,9 @@ struct PatchForward {
   View x{};
   PatchViews patch{};
   MutableView y{};
-  /// [rows,D] saved before the GELU, or empty. The rows of a patch of a bank follow each other
-  /// without gaps: with fewer than D columns they fill the first part of their memory.
+  /// [rows,D] saved before the GELU, or empty. On the CPU the rows of a patch of a bank follow each
+  /// other without gaps: with fewer than D columns they fill the first part of their memory. On a
+  /// GPU each row has D columns, zeros past those of its patch.
   MutableView bottleneck{};
 
   Device device() const noexcept { return x.device; }

@@ -14,7 +14,7 @@ struct ReplaceRows {
   View x{};          ///< [n,C]
   View ids{};        ///< [n] i32
   View row{};        ///< [C]; of a bank [K,C]
-  View bank_rows{};  ///< [B] i32, ascending, in [0,K); empty: no bank. Device: cpu
+  View bank_rows{};  ///< [B] i32, ascending, in [0,K); empty: no bank
   MutableView y{};   ///< [n,C]
   std::int64_t id = 0;
 

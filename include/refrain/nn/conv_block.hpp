@@ -21,8 +21,8 @@ class PatchSource {
  public:
   PatchSource() = default;
   PatchSource(const Patch* patch) : patch_(patch) {}  // NOLINT(google-explicit-constructor)
-  /// `rows`: i32 [B], the row of each sequence.
-  PatchSource(const PatchBank& bank, Tensor rows) : bank_(&bank), rows_(std::move(rows)) {}
+  /// `rows`: [B], the row of each sequence.
+  PatchSource(const PatchBank& bank, BankIndices rows) : bank_(&bank), rows_(std::move(rows)) {}
 
   bool defined() const noexcept { return patch_ != nullptr || bank_ != nullptr; }
   PatchParameters weights() const {
@@ -33,7 +33,7 @@ class PatchSource {
  private:
   const Patch* patch_ = nullptr;
   const PatchBank* bank_ = nullptr;
-  Tensor rows_;
+  BankIndices rows_;
 };
 
 /// Scale and shift of a normalization: of one task, [C], or of a bank, [K,C]. Does not own them.

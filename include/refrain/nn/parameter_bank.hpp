@@ -87,13 +87,14 @@ class ParameterBank {
 
   /// Moves the gradient of the table, which a backward pass has computed, to the bound parameters.
   /// The gradient of a row becomes that of its parameter, in the same memory; a frozen parameter
-  /// and a row without a parameter drop theirs.
+  /// and a row without a parameter drop theirs. Waits for a GPU.
   void pass_gradients() {
     if (!table_.gradient().defined()) return;
     const RowSparse sparse = table_.gradient().sparse();
     table_.gradient().clear();
     const std::int64_t size = table_.value().numel() / count();
-    const std::span<const std::int32_t> rows = sparse.rows.span<std::int32_t>();
+    const Tensor host = sparse.rows.to(Device::cpu);
+    const std::span<const std::int32_t> rows = host.span<std::int32_t>();
     for (std::size_t i = 0; i < rows.size(); ++i) {
       Variable& bound = bound_[static_cast<std::size_t>(rows[i])];
       if (!bound.defined() || !bound.requires_grad()) continue;

@@ -85,8 +85,8 @@ class Patch final : public Module {
 ///
 ///   y[b] = patch_k(x[b]),  k = rows[b];   y[b] = x[b] for k = 0
 ///
-/// x [B,...,C] -> [B,...,C], f32 or f64, on the CPU; rows i32 [B], ascending. A sequence has the
-/// bits that it has with its patch alone. The patches may have different bottlenecks. They are
+/// x [B,...,C] -> [B,...,C], f32 or f64; rows [B], ascending. The sequences of a patch have the bits
+/// that they have alone. The patches may have different bottlenecks. They are
 /// bound to rows (ParameterBank): their optimizers train them, and pass_gradients() hands them the
 /// gradients of a batch. Throws the errors of apply_patch() and of ParameterBank.
 class PatchBank {
@@ -102,9 +102,8 @@ class PatchBank {
         down_bias_(options.count, {options.bottleneck}, placement),
         up_(options.count, {options.bottleneck, options.channels}, placement),
         up_bias_(options.count, {options.channels}, placement),
-        widths_({options.count}, DType::i32) {
-    widths_.fill(static_cast<double>(options.bottleneck));
-  }
+        widths_(Tensor::full({options.count}, static_cast<double>(options.bottleneck), DType::i32),
+                placement.device) {}
 
   /// Throws ShapeError for a patch of other channels or with a wider bottleneck.
   void expect_fits(const Patch& patch) const {
@@ -127,9 +126,10 @@ class PatchBank {
     up_.bind(row, patch.up_);
     up_bias_.bind(row, patch.up_bias_);
     // Parameters of earlier batches share the widths that they were created with.
-    widths_ = widths_.clone();
-    widths_.span<std::int32_t>()[static_cast<std::size_t>(row)] =
+    Tensor widths = widths_.host().clone();
+    widths.span<std::int32_t>()[static_cast<std::size_t>(row)] =
         static_cast<std::int32_t>(patch.down_.size(1));
+    widths_ = BankIndices(std::move(widths), down_.table().device());
   }
 
   void release(std::int64_t row) {
@@ -140,12 +140,12 @@ class PatchBank {
     for (ParameterBank* bank : banks()) bank->pass_gradients();
   }
 
-  Variable operator()(const Variable& x, const Tensor& rows) const {
+  Variable operator()(const Variable& x, const BankIndices& rows) const {
     return apply_patch(x, weights(rows));
   }
 
   /// The parameters as arguments of a fused operation.
-  PatchParameters weights(const Tensor& rows) const {
+  PatchParameters weights(const BankIndices& rows) const {
     return {.down = down_.table(),
             .down_bias = down_bias_.table(),
             .up = up_.table(),
@@ -158,7 +158,7 @@ class PatchBank {
   std::array<ParameterBank*, 4> banks() { return {&down_, &down_bias_, &up_, &up_bias_}; }
 
   ParameterBank down_, down_bias_, up_, up_bias_;
-  Tensor widths_;
+  BankIndices widths_;
 };
 
 }  // namespace refrain

@@ -2,40 +2,15 @@
 /// Rows of banks: tables [K,...] of which each sequence of a batch uses one row. Row 0 is constant.
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "refrain/ops/check.hpp"
 
-namespace refrain::detail {
+namespace refrain {
 
-/// Throws DTypeError or ShapeError unless a tensor is i32 [size] on the CPU.
-inline void check_bank_tensor(const char* op, const char* name, const Tensor& tensor,
-                              std::int64_t size) {
-  if (tensor.dtype() != DType::i32)
-    throw DTypeError(detail::concat(op, ": expected ", name, " of i32, got ", tensor.dtype()));
-  if (tensor.shape() != Shape({size}) || tensor.device() != Device::cpu) {
-    throw ShapeError(
-        detail::concat(op, ": expected ", name, " [", size, "] on the CPU, got ", tensor.shape()));
-  }
-}
-
-/// Throws Unsupported, ShapeError or DTypeError unless `rows` are rows of a bank of `count` rows
-/// for a batch x [B,...].
-inline void check_bank_rows(const char* op, const char* name, const Tensor& rows,
-                            std::int64_t count, const Variable& x) {
-  if (x.device() != Device::cpu)
-    throw Unsupported(detail::concat(op, ": expected a bank on the CPU, got one on ", x.device()));
-  check_bank_tensor(op, name, rows, x.size(0));
-  std::int32_t before = 0;
-  for (const std::int32_t row : rows.span<std::int32_t>()) {
-    if (row < before || row >= count) {
-      throw ShapeError(detail::concat(op, ": expected ascending ", name, " from 0 to ", count - 1,
-                                      ", got ", row, " after ", before));
-    }
-    before = row;
-  }
-}
+namespace detail {
 
 /// The rows of a bank that a batch uses, without 0: i32 [G], ascending.
 inline Tensor used_rows(const Tensor& bank_rows) {
@@ -46,15 +21,93 @@ inline Tensor used_rows(const Tensor& bank_rows) {
   return Tensor::from<std::int32_t>({static_cast<std::int64_t>(used.size())}, used);
 }
 
+}  // namespace detail
+
+/// i32 indices on the CPU, where operations check them, with a copy on the device whose kernels
+/// read them: the rows of a bank that the sequences of a batch use, or the widths of its patches.
+/// Made once for a batch, they are not copied again by each operation.
+class BankIndices {
+ public:
+  BankIndices() = default;
+  /// For operations on `device`. Throws DTypeError unless `host` is i32, for a device other than
+  /// the CPU.
+  BankIndices(Tensor host, Device device = Device::cpu)  // NOLINT(google-explicit-constructor)
+      : all_(std::make_shared<const Copies>(std::move(host), device)) {}
+
+  bool defined() const noexcept { return all_ != nullptr && all_->host.defined(); }
+  /// Undefined when the indices are.
+  Tensor host() const { return all_ == nullptr ? Tensor() : all_->host; }
+  /// The indices on a device; undefined without a copy there.
+  Tensor on(Device device) const {
+    if (device == Device::cpu || all_ == nullptr) return host();
+    return all_->device == device ? all_->copy : Tensor();
+  }
+  /// As the rows of a bank: those in use without 0, i32 [G], ascending, on the same device.
+  Tensor used() const {
+    if (all_ == nullptr) return {};
+    return all_->device == Device::cpu ? detail::used_rows(all_->host) : all_->used;
+  }
+
+ private:
+  struct Copies {
+    Copies(Tensor indices, Device where) : host(std::move(indices)), device(where) {
+      if (device == Device::cpu) return;
+      copy = host.to(device);
+      used = detail::used_rows(host).to(device);
+    }
+    Tensor host;
+    Device device;
+    Tensor copy{};  ///< on a device other than the CPU
+    Tensor used{};  ///< likewise
+  };
+
+  std::shared_ptr<const Copies> all_;
+};
+
+namespace detail {
+
+/// Throws DTypeError, ShapeError or DeviceError unless indices are i32 [size] on the CPU and on
+/// `device`.
+inline void check_bank_indices(const char* op, const char* name, const BankIndices& indices,
+                               std::int64_t size, Device device) {
+  const Tensor host = indices.host();
+  if (host.dtype() != DType::i32)
+    throw DTypeError(detail::concat(op, ": expected ", name, " of i32, got ", host.dtype()));
+  if (host.shape() != Shape({size}) || host.device() != Device::cpu) {
+    throw ShapeError(
+        detail::concat(op, ": expected ", name, " [", size, "] on the CPU, got ", host.shape()));
+  }
+  if (!indices.on(device).defined()) {
+    throw DeviceError(detail::concat(op, ": expected ", name, " with a copy on ", device,
+                                     ", as BankIndices makes it, got none"));
+  }
+}
+
+/// Throws ShapeError, DTypeError or DeviceError unless `rows` are rows of a bank of `count` rows for
+/// a batch x [B,...].
+inline void check_bank_rows(const char* op, const char* name, const BankIndices& rows,
+                            std::int64_t count, const Variable& x) {
+  check_bank_indices(op, name, rows, x.size(0), x.device());
+  const Tensor host = rows.host();
+  std::int32_t before = 0;
+  for (const std::int32_t row : host.span<std::int32_t>()) {
+    if (row < before || row >= count) {
+      throw ShapeError(detail::concat(op, ": expected ascending ", name, " from 0 to ", count - 1,
+                                      ", got ", row, " after ", before));
+    }
+    before = row;
+  }
+}
+
 /// The gradient of a parameter, or of the rows of a bank that a batch uses, as the output of a
 /// kernel.
 class BankGradient {
  public:
-  /// `rows`: used_rows(); undefined: the parameter is no bank.
+  /// `rows`: BankIndices::used(); undefined: the parameter is no bank.
   BankGradient(InputGradient& gradient, const Tensor& rows, DType dtype)
       : gradient_(gradient), rows_(rows) {
     if (rows.defined() && gradient.needed())
-      values_ = Tensor(gradient.shape().with(0, rows.numel()), dtype);
+      values_ = Tensor(gradient.shape().with(0, rows.numel()), dtype, rows.device());
   }
   BankGradient(const BankGradient&) = delete;
   BankGradient& operator=(const BankGradient&) = delete;
@@ -75,4 +128,5 @@ class BankGradient {
   Tensor values_;
 };
 
-}  // namespace refrain::detail
+}  // namespace detail
+}  // namespace refrain

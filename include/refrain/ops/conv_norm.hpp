@@ -150,7 +150,7 @@ Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
           dresidual.add(dy);
           if (!saved.recorded) return;
         }
-        const Tensor rows = patch.is_bank() ? used_rows(patch.bank_rows) : Tensor();
+        const Tensor rows = patch.is_bank() ? patch.bank_rows.used() : Tensor();
         PatchGradientOutputs dpatch(rows, dy.dtype(), ddown, ddown_bias, dup, dup_bias);
         const Tensor norm_rows = gamma.rank() == 2 ? rows : Tensor();
         BankGradient dgamma_rows(dgamma, norm_rows, dy.dtype());
@@ -187,11 +187,11 @@ Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
 /// patch(conv(x)) (serial) or conv(x) + patch(x) (parallel).
 ///
 /// x [B,T,C], weight [K,C,C], bias, gamma, beta [C], residual [B,T,C] or undefined, patch undefined
-/// with Insertion::none -> [B,T,C]. With a bank of patches, on the CPU, each sequence has its own
-/// patch or none, and gamma and beta may be banks [K,C]. The gradients of banks are row-sparse,
-/// without row 0. A sequence has the bits that it has with its patch alone. Throws ShapeError,
-/// DTypeError, DeviceError, OptionError, and Unsupported for a bank on a GPU. Source: PeterRec,
-/// section 3.2; NextItNet, figure 3.
+/// with Insertion::none -> [B,T,C]. With a bank of patches each sequence has its own patch or none,
+/// and gamma and beta may be banks [K,C]. The gradients of banks are row-sparse, without row 0. The
+/// sequences of a patch have the bits that they have alone. Throws ShapeError, DTypeError,
+/// DeviceError, OptionError, and Unsupported for a bank of more than 256 channels on a GPU. Source:
+/// PeterRec, section 3.2; NextItNet, figure 3.
 inline Variable conv_norm(const Variable& x, const Variable& weight, const Variable& bias,
                           const Variable& gamma, const Variable& beta, const Variable& residual,
                           const PatchParameters& patch, ConvNormOptions options) {

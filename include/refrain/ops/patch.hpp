@@ -13,12 +13,11 @@ struct PatchParameters {
   Variable down_bias;  ///< [D]; [K,D]
   Variable up;         ///< [D,C]; [K,D,C]
   Variable up_bias;    ///< [C]; [K,C]
-  /// i32 [B] on the CPU, ascending, in [0,K): the patch of each sequence; 0: no patch. Undefined:
-  /// one patch.
-  Tensor bank_rows{};
-  /// i32 [K] on the CPU, in [1,D]: the bottleneck D_k of each patch of a bank; undefined: D. A row
-  /// of a bank begins with the elements of its patch, such as down [C,D_k].
-  Tensor widths{};
+  /// [B], ascending, in [0,K): the patch of each sequence; 0: no patch. Undefined: one patch.
+  BankIndices bank_rows{};
+  /// [K], in [1,D]: the bottleneck D_k of each patch of a bank; undefined: D. A row of a bank begins
+  /// with the elements of its patch, such as down [C,D_k].
+  BankIndices widths{};
 
   bool is_bank() const noexcept { return bank_rows.defined(); }
 
@@ -27,8 +26,13 @@ struct PatchParameters {
             .down_bias = down_bias,
             .up = up,
             .up_bias = up_bias,
-            .bank_rows = bank_rows,
-            .widths = widths};
+            .bank_rows = indices(bank_rows),
+            .widths = indices(widths)};
+  }
+
+ private:
+  View indices(const BankIndices& of) const {
+    return of.defined() ? View(of.on(down.device())) : View();
   }
 };
 
@@ -36,8 +40,9 @@ namespace detail {
 
 /// Checks the widths of a bank of patches.
 inline void check_widths(const char* op, const PatchParameters& patch) {
-  check_bank_tensor(op, "patch.widths", patch.widths, patch.down.size(0));
-  for (const std::int32_t width : patch.widths.span<std::int32_t>()) {
+  check_bank_indices(op, "patch.widths", patch.widths, patch.down.size(0), patch.down.device());
+  const Tensor widths = patch.widths.host();
+  for (const std::int32_t width : widths.span<std::int32_t>()) {
     if (width < 1 || width > patch.down.size(2)) {
       throw ShapeError(detail::concat(op, ": expected patch.widths from 1 to ", patch.down.size(2),
                                       ", got ", width));
@@ -86,10 +91,10 @@ struct PatchGradientOutputs {
 
 /// The patch of each row: x + gelu(x down + down_bias) up + up_bias.
 ///
-/// x [...,C] -> [...,C], f32 or f64; with a bank x [B,...,C], on the CPU, and the gradients of the
-/// bank are row-sparse, without row 0. Sequences of row 0 keep their values. A patch of a bank
-/// computes the bits that it computes alone. Throws ShapeError, DTypeError, DeviceError, and
-/// Unsupported for a bank on a GPU. Source: PeterRec, section 3.3.
+/// x [...,C] -> [...,C], f32 or f64; with a bank x [B,...,C], and the gradients of the bank are
+/// row-sparse, without row 0. Sequences of row 0 keep their values. The sequences of a patch have
+/// the bits that they have alone. Throws ShapeError, DTypeError, DeviceError, and Unsupported for a
+/// bank of more than 256 channels on a GPU. Source: PeterRec, section 3.3.
 inline Variable apply_patch(const Variable& x, const PatchParameters& patch) {
   constexpr const char* op = "apply_patch";
   detail::check_has_rows(op, "x", x);
@@ -98,20 +103,20 @@ inline Variable apply_patch(const Variable& x, const PatchParameters& patch) {
   Tensor y = empty_like(x.value());
   Tensor bottleneck = recorded ? empty_like(y, {y.shape().rows(), patch.down.size(-1)}) : Tensor();
   kernels::run(kernels::PatchForward{.x = x, .patch = patch, .y = y, .bottleneck = bottleneck});
-  return record(
-      op, std::move(y), {x, patch.down, patch.down_bias, patch.up, patch.up_bias},
-      [x = x.value(), patch, bottleneck](const Tensor& dy, auto& dx, auto& ddown, auto& ddown_bias,
-                                         auto& dup, auto& dup_bias) {
-        const Tensor rows = patch.is_bank() ? detail::used_rows(patch.bank_rows) : Tensor();
-        detail::PatchGradientOutputs dpatch(rows, dy.dtype(), ddown, ddown_bias, dup, dup_bias);
-        kernels::run(kernels::PatchBackward{.x = x,
-                                            .patch = patch,
-                                            .bottleneck = bottleneck,
-                                            .dy = dy,
-                                            .dx = dx,
-                                            .dpatch = dpatch.views()});
-        dpatch.finish();
-      });
+  return record(op, std::move(y), {x, patch.down, patch.down_bias, patch.up, patch.up_bias},
+                [x = x.value(), patch, bottleneck](const Tensor& dy, auto& dx, auto& ddown,
+                                                   auto& ddown_bias, auto& dup, auto& dup_bias) {
+                  const Tensor rows = patch.is_bank() ? patch.bank_rows.used() : Tensor();
+                  detail::PatchGradientOutputs dpatch(rows, dy.dtype(), ddown, ddown_bias, dup,
+                                                      dup_bias);
+                  kernels::run(kernels::PatchBackward{.x = x,
+                                                      .patch = patch,
+                                                      .bottleneck = bottleneck,
+                                                      .dy = dy,
+                                                      .dx = dx,
+                                                      .dpatch = dpatch.views()});
+                  dpatch.finish();
+                });
 }
 
 }  // namespace refrain

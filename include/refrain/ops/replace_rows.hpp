@@ -35,11 +35,10 @@ inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t 
 
 /// y[b,...,:] = bank[rows[b],:] where ids[b,...] == id, else x[b,...,:].
 ///
-/// x [B,...,C], ids i32 [B,...], bank [K,C], rows i32 [B], ascending -> [B,...,C], on the CPU. The
-/// gradient of the bank is row-sparse, without row 0. Throws ShapeError, DTypeError, DeviceError,
-/// and Unsupported on a GPU.
+/// x [B,...,C], ids i32 [B,...], bank [K,C], rows [B], ascending -> [B,...,C]. The gradient of the
+/// bank is row-sparse, without row 0. Throws ShapeError, DTypeError, DeviceError.
 inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t id,
-                             const Variable& bank, const Tensor& rows) {
+                             const Variable& bank, const BankIndices& rows) {
   constexpr const char* op = "replace_rows";
   detail::check_has_rows(op, "x", x);
   detail::check_rank(op, "bank", bank, 2);
@@ -49,13 +48,17 @@ inline Variable replace_rows(const Variable& x, const Tensor& ids, std::int64_t 
   detail::check_ids(op, "ids", ids, std::numeric_limits<std::int32_t>::max(), x.device());
   detail::check_bank_rows(op, "rows", rows, bank.size(0), x);
   Tensor y = empty_like(x.value());
-  kernels::run(
-      kernels::ReplaceRows{.x = x, .ids = ids, .row = bank, .bank_rows = rows, .y = y, .id = id});
+  kernels::run(kernels::ReplaceRows{
+      .x = x, .ids = ids, .row = bank, .bank_rows = rows.on(x.device()), .y = y, .id = id});
   return record(op, std::move(y), {x, bank},
                 [ids, id, rows](const Tensor& dy, auto& dx, auto& dbank) {
-                  detail::BankGradient drow(dbank, detail::used_rows(rows), dy.dtype());
-                  kernels::run(kernels::ReplaceRowsBackward{
-                      .ids = ids, .bank_rows = rows, .dy = dy, .dx = dx, .drow = drow, .id = id});
+                  detail::BankGradient drow(dbank, rows.used(), dy.dtype());
+                  kernels::run(kernels::ReplaceRowsBackward{.ids = ids,
+                                                            .bank_rows = rows.on(dy.device()),
+                                                            .dy = dy,
+                                                            .dx = dx,
+                                                            .drow = drow,
+                                                            .id = id});
                   drow.finish();
                 });
 }
