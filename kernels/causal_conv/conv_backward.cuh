@@ -77,19 +77,32 @@ inline constexpr int gradient_elements =
                                        GradientProduct<T, mode, aligned>::PanelB::elements),
              GradientProduct<T, mode, aligned>::totals_elements);
 
-/// A tile of dx: one product over the slices of all taps and then of the dense layer.
-template <class T, MathMode mode, bool aligned>
+/// A tile of dx: one product over the slices of all taps and then of the dense layer. `banked`: of
+/// the rows of one sequence, with its dense layer, whose row and sizes wait in shared memory, because
+/// exact f32 products leave no registers for them.
+template <class T, MathMode mode, bool aligned, bool banked>
 __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
     input_gradient_tile(InputGradient<T> gradient) {
   using Product = GradientProduct<T, mode, aligned>;
   REFRAIN_SHARED_ARRAY(std::int32_t, step_of_row, gradient_tile);  // [rows]
+  REFRAIN_SHARED_ARRAY(std::int64_t, layer, 3);  // row of the bank, depth, columns
   const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
-  const RowTile tile = gradient.bank.of.template tile<gradient_tile>(
-      static_cast<unsigned>(static_cast<std::int64_t>(blockIdx.x) / column_tiles));
-  const std::int64_t first = tile.first;
-  gradient.rows = tile.end;
+  std::int64_t first = static_cast<std::int64_t>(blockIdx.x) / column_tiles * gradient_tile;
   const std::int64_t first_column =
       static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
+  if constexpr (banked) {
+    const DenseBank& bank = gradient.bank;
+    const RowTile tile = bank.of.template tile<gradient_tile>(
+        static_cast<unsigned>(static_cast<std::int64_t>(blockIdx.x) / column_tiles));
+    first = tile.first;
+    gradient.rows = tile.end;
+    if (threadIdx.x == 0) {
+      const std::int64_t row = bank.of.row_of(tile.sequence);
+      layer[0] = row;
+      layer[1] = row == 0 ? 0 : bank.depths == nullptr ? gradient.depth : bank.depths[row];
+      layer[2] = bank.columns == nullptr ? gradient.columns : bank.columns[row];
+    }
+  }
   simt::SharedCarver carver;
   T* const panels = carver.take<T>(gradient_elements<T, mode, aligned>);
   const typename Product::Shared shared{
@@ -109,34 +122,29 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
                                             .out = gradient.out,
                                             .first = first_column,
                                             .slice_depth = Product::depth};
-  std::int64_t depth = gradient.depth;
-  std::int64_t dense_columns = gradient.columns;
-  if (gradient.bank.of.rows != nullptr) {
-    const std::int64_t row = gradient.bank.of.row_of(tile.sequence);
-    gradient.down += row * gradient.columns * gradient.depth;
-    if (gradient.bank.depths != nullptr) depth = gradient.bank.depths[row];
-    if (gradient.bank.columns != nullptr) dense_columns = gradient.bank.columns[row];
-    if (row == 0) {
-      depth = 0;
-      if (gradient.bank.omits_skip) gradient.skip = nullptr;
-    }
-  }
-  const auto dense = [&](const T* at, std::int64_t stride, std::int64_t first_row,
-                         std::int64_t rows) {
-    return DepthRows<T>{.at = at,
-                        .stride = stride,
-                        .first = first_row,
-                        .rows = rows,
-                        .depth = depth,
-                        .slice_depth = Product::depth};
+  const auto depth = [&] { return banked ? layer[1] : gradient.depth; };
+  const auto dense_rows = [&](int slice, int outer) {
+    return DepthRows<T>{.at = gradient.dm,
+                        .stride = gradient.depth,
+                        .first = first,
+                        .rows = gradient.rows,
+                        .depth = depth(),
+                        .slice_depth = Product::depth}(slice, outer);
   };
-  const DepthRows<T> dense_rows = dense(gradient.dm, gradient.depth, first, gradient.rows);
-  const DepthRows<T> dense_weights = dense(gradient.down, depth, first_column, dense_columns);
+  const auto dense_weights = [&](int slice, int outer) {
+    const std::int64_t of_bank = banked ? layer[0] * gradient.columns * gradient.depth : 0;
+    return DepthRows<T>{.at = gradient.down + of_bank,
+                        .stride = depth(),
+                        .first = first_column,
+                        .rows = banked ? layer[2] : gradient.columns,
+                        .depth = depth(),
+                        .slice_depth = Product::depth}(slice, outer);
+  };
   const int tap_slices = static_cast<int>(gradient.taps) * slices_of(gradient.out, Product::depth);
   Product sum;
   sum.clear();
   sum.add(
-      shared, tap_slices + slices_of(depth, Product::depth),
+      shared, tap_slices + slices_of(depth(), Product::depth),
       [&](int slice, int outer) {
         return slice < tap_slices ? tap_rows(slice, outer) : dense_rows(slice - tap_slices, outer);
       },
@@ -147,7 +155,8 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
   sum.visit_totals(panels, [&](int i, int j, T value) {
     if (first + i >= gradient.rows || first_column + j >= gradient.columns) return;
     const std::int64_t at = (first + i) * gradient.columns + first_column + j;
-    if (gradient.skip != nullptr) value += gradient.skip[at];
+    const bool has_skip = !banked || !gradient.bank.omits_skip || layer[0] != 0;
+    if (gradient.skip != nullptr && has_skip) value += gradient.skip[at];
     if (gradient.before != nullptr)
       value = UnarySlope<T, UnaryFunction::gelu>{}(gradient.before[at], value);
     gradient.dx[at] = value;
@@ -156,7 +165,7 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
 
 /// Launches the kernel; f32 follows math_mode(). Defined in cuda_conv_backward.cu for f32 and f64.
 template <class T>
-void input_gradient(const char* name, InputGradient<T> gradient);
+void input_gradient(const char* name, const InputGradient<T>& gradient);
 
 /// dw[k] = sum over rows of x[row of tap k] (outer) dy[row].
 template <class T>

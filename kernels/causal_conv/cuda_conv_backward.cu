@@ -54,29 +54,34 @@ struct PlainRows {
 }  // namespace
 
 template <class T>
-void input_gradient(const char* name, InputGradient<T> gradient) {
+void input_gradient(const char* name, const InputGradient<T>& gradient) {
   if (gradient.rows == 0 || gradient.columns == 0) return;
-  if (gradient.bank.of.rows == nullptr) gradient.bank.of = BankRows::of({}, gradient.rows);
-  const std::int64_t row_tiles = gradient.bank.of.tiles(gradient_tile);
+  const bool is_banked = gradient.bank.of.rows != nullptr;
+  const std::int64_t row_tiles = is_banked ? gradient.bank.of.tiles(gradient_tile)
+                                           : BankRows::of({}, gradient.rows).tiles(gradient_tile);
   const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
   const bool packs = whole_packs<T>(gradient.out) && whole_packs<T>(gradient.depth) &&
                      gradient.bank.depths == nullptr && gradient.bank.columns == nullptr &&
                      simt::aligned_16(gradient.dy, gradient.w, gradient.dm, gradient.down);
   for_math_mode<T>([&]<MathMode mode>() {
-    const auto start = [&]<bool aligned>() {
+    const auto start = [&]<bool aligned, bool banked>() {
       using Product = GradientProduct<T, mode, aligned>;
       const simt::Launch how{
           .name = name,
           .grid = simt::blocks_for(row_tiles * column_tiles, 1),
           .block = Product::threads,
           .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>)};
-      simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
+      simt::launch(how, input_gradient_tile<T, mode, aligned, banked>, gradient);
     };
-    packs ? start.template operator()<true>() : start.template operator()<false>();
+    if (is_banked) {
+      packs ? start.template operator()<true, true>() : start.template operator()<false, true>();
+    } else {
+      packs ? start.template operator()<true, false>() : start.template operator()<false, false>();
+    }
   });
 }
-template void input_gradient<float>(const char*, InputGradient<float>);
-template void input_gradient<double>(const char*, InputGradient<double>);
+template void input_gradient<float>(const char*, const InputGradient<float>&);
+template void input_gradient<double>(const char*, const InputGradient<double>&);
 
 template <class T>
 void weight_gradient(const char* name, const WeightGradient<T>& gradient) {

@@ -214,7 +214,11 @@ class HalfByProducts {
                      .block = norm_warps * 32};
     const bool in_registers =
         for_register_row<float, 8>(channels_, aligned, [&]<int n, int items>() {
-          simt::launch(how, half_norm_rows<n, items>, tensors, rows_, channels_);
+          if (tensors.bank.rows == nullptr) {
+            simt::launch(how, half_norm_rows<n, items, false>, tensors, rows_, channels_);
+          } else {
+            simt::launch(how, half_norm_rows<n, items, true>, tensors, rows_, channels_);
+          }
         });
     if (in_registers) return;
     how.grid = simt::blocks_for(rows_, 1);

@@ -28,9 +28,8 @@ struct HalfNormTensors {
   BankRows bank;       ///< of all rows
   bool has_norm_bank;  ///< gamma and beta are banks [K,C]
 
-  /// Selects what the sequence of a row has of the bank.
+  /// Selects what the sequence of a row has of a bank.
   __device__ __forceinline__ void select(std::int64_t row, std::int64_t width) {
-    if (bank.rows == nullptr) return;
     const std::int64_t of_bank = bank.rows[row / bank.steps];
     if (of_bank == 0) x = nullptr;
     if (!has_norm_bank) return;
@@ -40,14 +39,14 @@ struct HalfNormTensors {
 };
 
 /// A warp per row of at most 32 n items channels, in registers: every tensor is read or written
-/// once.
-template <int n, int items>
+/// once. `banked`: with a bank of patches.
+template <int n, int items, bool banked>
 __global__ void __launch_bounds__(norm_warps * 32)
     half_norm_rows(HalfNormTensors tensors, std::int64_t rows, std::int64_t width) {
   using Row = WarpRow<float, n, items>;
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * norm_warps + simt::warp();
   if (row >= rows) return;  // the whole warp
-  tensors.select(row, width);
+  if constexpr (banked) tensors.select(row, width);
   const std::int64_t at = row * width;
   Row h;
   h.load(tensors.z + at, width);
@@ -89,7 +88,6 @@ __global__ void __launch_bounds__(warps * 32)
     half_norm_wide(HalfNormTensors tensors, std::int64_t width) {
   REFRAIN_SHARED_ARRAY(float, scratch, warps);
   const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * width;
-  tensors.select(static_cast<std::int64_t>(blockIdx.x), width);
   const auto h = [&](std::int64_t c) {
     float sum = tensors.z[at + c];
     if (tensors.patched != nullptr) sum += tensors.patched[at + c];

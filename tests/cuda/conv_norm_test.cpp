@@ -11,8 +11,7 @@ using namespace refrain;
 using kernels::Insertion;
 using test::ConvSizes;
 using test::paddings;
-using test::patch_gradients;
-using test::patch_weights;
+using test::PatchChoice;
 
 namespace {
 
@@ -28,21 +27,23 @@ CUDA_ENTRY(ConvNormForward) {
   const Shape shape{s.batch, s.steps, channels};
   const Insertion insertion = arena.one_of(insertions);
   const bool patched = insertion != Insertion::none;
+  const PatchChoice patch(arena, s.batch, patched && channels <= 256);
   return {
       .x = arena.normal(shape),
       .w = arena.normal({s.taps, channels, channels},
                         1 / std::sqrt(static_cast<double>(s.taps * channels))),
       .bias = arena.normal({channels}),
-      .gamma = arena.normal({channels}),
-      .beta = arena.normal({channels}),
+      .gamma = arena.normal(patch.of_bank({channels})),
+      .beta = arena.normal(patch.of_bank({channels})),
       .residual = arena.coin() ? arena.normal(shape) : View(),
-      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchViews(),
+      .patch = patched ? patch.weights(arena, channels, bottleneck) : kernels::PatchViews(),
       .y = arena.output("y", shape),
       .normalized = arena.maybe_output("normalized", shape),
       .inv_std = arena.maybe_output("inv_std", {s.batch, s.steps}),
       .conv = insertion == Insertion::serial ? arena.maybe_output("conv", shape) : MutableView(),
-      .bottleneck = patched ? arena.maybe_output("bottleneck", {s.batch, s.steps, bottleneck})
-                            : MutableView(),
+      .bottleneck = patched && !patch.is_bank()  // not written for row 0 on the CPU
+                        ? arena.maybe_output("bottleneck", {s.batch, s.steps, bottleneck})
+                        : MutableView(),
       .epsilon = 1e-2,
       .dilation = s.dilation,
       .padding = arena.one_of(paddings),
@@ -67,8 +68,9 @@ CUDA_ENTRY(ConvNormAtSteps) {
           .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
           .own_at = arena.ids({chosen}, s.steps),
           .residual_at = with_residual ? arena.ids({chosen}, before) : View(),
-          .patch = insertion == Insertion::none ? kernels::PatchViews()
-                                                : patch_weights(arena, channels, bottleneck),
+          .patch = insertion == Insertion::none
+                       ? kernels::PatchViews()
+                       : PatchChoice(arena, s.batch, false).weights(arena, channels, bottleneck),
           .y = arena.output("y", {s.batch, chosen, channels}),
           .epsilon = 1e-3,
           .insertion = insertion};
@@ -86,14 +88,15 @@ CUDA_ENTRY(ConvNormBackward) {
   const Shape shape{s.batch, s.steps, channels};
   const Insertion insertion = arena.one_of(insertions);
   const bool patched = insertion != Insertion::none;
+  const PatchChoice patch(arena, s.batch, patched);
   const bool frozen = arena.coin();  // gradients of the patch and the input only
   const Shape weight{s.taps, channels, channels};
   return {
       .x = arena.normal(shape),
       .w = arena.normal(weight, 1 / std::sqrt(static_cast<double>(s.taps * channels))),
-      .gamma = arena.coarse({channels}),
-      .beta = arena.coarse({channels}),
-      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchViews(),
+      .gamma = arena.coarse(patch.of_bank({channels})),
+      .beta = arena.coarse(patch.of_bank({channels})),
+      .patch = patched ? patch.weights(arena, channels, bottleneck) : kernels::PatchViews(),
       .normalized = arena.coarse(shape),
       .inv_std = arena.uniform({s.batch, s.steps}, 0.5, 2),
       .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
@@ -102,9 +105,9 @@ CUDA_ENTRY(ConvNormBackward) {
       .dx = arena.output("dx", shape),
       .dw = frozen ? MutableView() : arena.output("dw", weight),
       .dbias = frozen ? MutableView() : arena.output("dbias", {channels}),
-      .dgamma = frozen ? MutableView() : arena.output("dgamma", {channels}),
-      .dbeta = frozen ? MutableView() : arena.output("dbeta", {channels}),
-      .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
+      .dgamma = frozen ? MutableView() : arena.output("dgamma", patch.of_gradient({channels})),
+      .dbeta = frozen ? MutableView() : arena.output("dbeta", patch.of_gradient({channels})),
+      .dpatch = patched ? patch.gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
       .dilation = s.dilation,
       .padding = arena.one_of(paddings),
       .insertion = insertion};
@@ -116,6 +119,7 @@ CUDA_ENTRY(ConvNormAtStepsBackward) {
   const std::int64_t chosen = std::min(arena.size(9), s.steps), before = chosen + arena.size(5);
   const Insertion insertion = arena.one_of(insertions);
   const bool patched = insertion != Insertion::none;
+  const PatchChoice patch(arena, s.batch, false);
   const bool with_residual = arena.coin();
   const Shape shape{s.batch, chosen, channels}, weight{s.taps, channels, channels};
   std::vector<std::int64_t> taps_at;  // each tap has its own shift, as in a convolution
@@ -136,7 +140,7 @@ CUDA_ENTRY(ConvNormAtStepsBackward) {
       .taps_at = arena.ids_from(taps_at, {chosen, s.taps}),
       .own_at = arena.ids_from(own_at, {chosen}),
       .residual_at = with_residual ? arena.ids_from(residual_at, {chosen}) : View(),
-      .patch = patched ? patch_weights(arena, channels, bottleneck) : kernels::PatchViews(),
+      .patch = patched ? patch.weights(arena, channels, bottleneck) : kernels::PatchViews(),
       .normalized = arena.coarse(shape),
       .inv_std = arena.uniform({s.batch, chosen}, 0.5, 2),
       .conv = insertion == Insertion::serial ? arena.normal(shape) : View(),
@@ -149,6 +153,6 @@ CUDA_ENTRY(ConvNormAtStepsBackward) {
       .dbeta = arena.maybe_output("dbeta", {channels}),
       .dresidual =
           with_residual ? arena.output("dresidual", {s.batch, before, channels}) : MutableView(),
-      .dpatch = patched ? patch_gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
+      .dpatch = patched ? patch.gradients(arena, channels, bottleneck) : kernels::PatchGradients(),
       .insertion = insertion};
 }

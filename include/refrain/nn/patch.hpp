@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <span>
+#include <utility>
 
 #include "refrain/nn/initialize.hpp"
 #include "refrain/nn/parameter_bank.hpp"
@@ -101,9 +104,7 @@ class PatchBank {
       : down_(options.count, {options.channels, options.bottleneck}, placement),
         down_bias_(options.count, {options.bottleneck}, placement),
         up_(options.count, {options.bottleneck, options.channels}, placement),
-        up_bias_(options.count, {options.channels}, placement),
-        widths_(Tensor::full({options.count}, static_cast<double>(options.bottleneck), DType::i32),
-                placement.device) {}
+        up_bias_(options.count, {options.channels}, placement) {}
 
   /// Throws ShapeError for a patch of other channels or with a wider bottleneck.
   void expect_fits(const Patch& patch) const {
@@ -125,15 +126,12 @@ class PatchBank {
     down_bias_.bind(row, patch.down_bias_);
     up_.bind(row, patch.up_);
     up_bias_.bind(row, patch.up_bias_);
-    // Parameters of earlier batches share the widths that they were created with.
-    Tensor widths = widths_.host().clone();
-    widths.span<std::int32_t>()[static_cast<std::size_t>(row)] =
-        static_cast<std::int32_t>(patch.down_.size(1));
-    widths_ = BankIndices(std::move(widths), down_.table().device());
+    set_width(row, patch.down_.size(1));
   }
 
   void release(std::int64_t row) {
     for (ParameterBank* bank : banks()) bank->release(row);
+    set_width(row, down_.table().size(2));
   }
 
   void pass_gradients() {
@@ -157,8 +155,22 @@ class PatchBank {
  private:
   std::array<ParameterBank*, 4> banks() { return {&down_, &down_bias_, &up_, &up_bias_}; }
 
+  /// Replaces widths_, which parameters of earlier batches share.
+  void set_width(std::int64_t row, std::int64_t width) {
+    const std::int64_t widest = down_.table().size(2);
+    if (!widths_.defined() && width == widest) return;
+    Tensor widths = widths_.defined()
+                        ? widths_.host().clone()
+                        : Tensor::full({down_.count()}, static_cast<double>(widest), DType::i32);
+    const std::span<std::int32_t> all = widths.span<std::int32_t>();
+    all[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(width);
+    const bool is_equal =
+        std::all_of(all.begin(), all.end(), [widest](std::int32_t each) { return each == widest; });
+    widths_ = is_equal ? BankIndices() : BankIndices(std::move(widths), down_.table().device());
+  }
+
   ParameterBank down_, down_bias_, up_, up_bias_;
-  BankIndices widths_;
+  BankIndices widths_;  ///< undefined while all patches have the widest bottleneck
 };
 
 }  // namespace refrain
