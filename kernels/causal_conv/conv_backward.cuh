@@ -78,8 +78,8 @@ inline constexpr int gradient_elements =
              GradientProduct<T, mode, aligned>::totals_elements);
 
 /// A tile of dx: one product over the slices of all taps and then of the dense layer. `banked`: of
-/// the rows of one sequence, with its dense layer, whose row and sizes wait in shared memory, because
-/// exact f32 products leave no registers for them.
+/// the rows of one sequence, with its dense layer, whose row and sizes wait in shared memory,
+/// because exact f32 products leave no registers for them.
 template <class T, MathMode mode, bool aligned, bool banked>
 __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
     input_gradient_tile(InputGradient<T> gradient) {

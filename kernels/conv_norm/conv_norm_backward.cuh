@@ -29,9 +29,10 @@ struct NormInputGradient {
 
 inline constexpr int norm_tile_warps = patch_threads / 32;
 
-/// A tile of patch_rows rows of at most 32 * items channels by one block; a warp takes every fourth row, a
-/// lane every 32nd channel with the sums of its channels over the rows. Calls keep(row of the tile,
-/// channel, dh) for all rows of the tile and 32 * items channels; outside the tensor dh is 0.
+/// A tile of patch_rows rows of at most 32 * items channels by one block; a warp takes every fourth
+/// row, a lane every 32nd channel with the sums of its channels over the rows. Calls keep(row of
+/// the tile, channel, dh) for all rows of the tile and 32 * items channels; outside the tensor dh
+/// is 0.
 template <class T, int items, class Keep>
 __device__ __forceinline__ void norm_tile(const NormInputGradient<T>& norm, const RowTile& tile,
                                           Keep&& keep) {

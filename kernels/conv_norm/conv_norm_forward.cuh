@@ -25,8 +25,8 @@ struct ConvNormTensors {
   bool has_norm_bank;  ///< gamma and beta are banks [K,channels]
 };
 
-/// A block computes all channels of conv_tile_rows rows, with a bank of patches of one sequence. The
-/// tile stays in shared memory from the sums of the convolution to the norm.
+/// A block computes all channels of conv_tile_rows rows, with a bank of patches those of one
+/// sequence. The tile stays in shared memory from the sums of the convolution to the norm.
 template <class T, MathMode mode, int columns, bool aligned>
 __global__ void __launch_bounds__(ConvTile<T, mode, columns, aligned>::threads,
                                   blocks_per_processor<T>(columns))

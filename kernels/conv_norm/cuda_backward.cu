@@ -27,6 +27,7 @@
 #include "kernels/conv_norm/conv_norm_backward.cuh"
 #include "kernels/layer_norm/cuda.hpp"
 #include "kernels/patch/cuda.hpp"
+#include "kernels/patch/patch_weight_gradient.cuh"
 #include "kernels/pointwise/cuda.hpp"
 #include "refrain/kernels/conv_norm.hpp"
 #include "refrain/kernels/layer_norm.hpp"

@@ -149,8 +149,8 @@ struct PartTerms {
   }
 };
 
-/// One launch: the sums over the rows of each slice to [slices,tasks,M,N]; with `add`, which needs a
-/// single slice, added to the previous value. `tiles`: of all tasks, as in OuterCut.
+/// One launch: the sums over the rows of each slice to [slices,tasks,M,N]; with `add`, which needs
+/// a single slice, added to the previous value. `tiles`: of all tasks, as in OuterCut.
 template <class T, class A, class B, class Slices>
 void start_outer_products(const char* name, const OuterProducts<T, A, B>& products,
                           std::int64_t tiles, const Slices& slices, unsigned slice_count, bool add,

@@ -24,6 +24,7 @@
 // arithmetic.
 
 #include "kernels/patch/patch_backward.cuh"
+#include "kernels/patch/patch_weight_gradient.cuh"
 #include "refrain/kernels/patch.hpp"
 
 namespace refrain::kernels::cuda {

@@ -137,8 +137,8 @@ void sum_columns(const char* name, const Terms& source, std::int64_t rows, std::
                EvenSlices{slices, slices}, width, out);
 }
 
-/// out[i][g] = the sums of `source` over the rows of the g-th of `used` rows of a bank, in the order
-/// of the batch. A sequence has bank.steps rows of `source`.
+/// out[i][g] = the sums of `source` over the rows of the g-th of `used` rows of a bank, in the
+/// order of the batch. A sequence has bank.steps rows of `source`.
 template <class Terms>
 void sum_columns_of_bank(const char* name, const Terms& source, const BankRows& bank,
                          std::int64_t used, std::int64_t width,

@@ -1,5 +1,6 @@
 #pragma once
-/// Sizes of convolutions, and patches and banks of patches whose weights are scaled so that results stay near one.
+/// Sizes of convolutions, and patches and banks of patches whose weights are scaled so that results
+/// stay near one.
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,5 @@
-/// Kernels of banks of patches against naive loops, and the bits of the sequences of each row alone.
+/// Kernels of banks of patches against naive loops, and the bits of the sequences of each row
+/// alone.
 
 #include "support/cases/bank.hpp"
 

@@ -1,5 +1,5 @@
-/// Banks of patches on CUDA, emulated: values and gradients against loops in double, and the bits of
-/// the sequences of each row alone.
+/// Banks of patches on CUDA, emulated: values and gradients against loops in double, and the bits
+/// of the sequences of each row alone.
 
 #include "support/cases/bank.hpp"
 #include "support/simt/emulated_backend.hpp"

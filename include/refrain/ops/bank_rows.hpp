@@ -83,8 +83,8 @@ inline void check_bank_indices(const char* op, const char* name, const BankIndic
   }
 }
 
-/// Throws ShapeError, DTypeError or DeviceError unless `rows` are rows of a bank of `count` rows for
-/// a batch x [B,...].
+/// Throws ShapeError, DTypeError or DeviceError unless `rows` are rows of a bank of `count` rows
+/// for a batch x [B,...].
 inline void check_bank_rows(const char* op, const char* name, const BankIndices& rows,
                             std::int64_t count, const Variable& x) {
   check_bank_indices(op, name, rows, x.size(0), x.device());

@@ -15,8 +15,8 @@ struct PatchParameters {
   Variable up_bias;    ///< [C]; [K,C]
   /// [B], ascending, in [0,K): the patch of each sequence; 0: no patch. Undefined: one patch.
   BankIndices bank_rows{};
-  /// [K], in [1,D]: the bottleneck D_k of each patch of a bank; undefined: D. A row of a bank begins
-  /// with the elements of its patch, such as down [C,D_k].
+  /// [K], in [1,D]: the bottleneck D_k of each patch of a bank; undefined: D. A row of a bank
+  /// begins with the elements of its patch, such as down [C,D_k].
   BankIndices widths{};
 
   bool is_bank() const noexcept { return bank_rows.defined(); }
