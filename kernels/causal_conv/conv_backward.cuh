@@ -81,13 +81,13 @@ inline constexpr int gradient_elements =
 /// the rows of one sequence, with its dense layer, whose row and sizes wait in shared memory,
 /// because exact f32 products leave no registers for them.
 template <class T, MathMode mode, bool aligned, bool banked>
-__global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
-    input_gradient_tile(InputGradient<T> gradient) {
+__device__ __forceinline__ void make_input_gradient(const InputGradient<T>& gradient) {
   using Product = GradientProduct<T, mode, aligned>;
   REFRAIN_SHARED_ARRAY(std::int32_t, step_of_row, gradient_tile);  // [rows]
-  REFRAIN_SHARED_ARRAY(std::int64_t, layer, 3);  // row of the bank, depth, columns
+  REFRAIN_SHARED_ARRAY(std::int32_t, layer, 3);  // row of the bank, depth, columns
   const std::int64_t column_tiles = (gradient.columns + gradient_tile - 1) / gradient_tile;
   std::int64_t first = static_cast<std::int64_t>(blockIdx.x) / column_tiles * gradient_tile;
+  std::int64_t rows = gradient.rows;
   const std::int64_t first_column =
       static_cast<std::int64_t>(blockIdx.x) % column_tiles * gradient_tile;
   if constexpr (banked) {
@@ -95,12 +95,14 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
     const RowTile tile = bank.of.template tile<gradient_tile>(
         static_cast<unsigned>(static_cast<std::int64_t>(blockIdx.x) / column_tiles));
     first = tile.first;
-    gradient.rows = tile.end;
+    rows = tile.end;
     if (threadIdx.x == 0) {
-      const std::int64_t row = bank.of.row_of(tile.sequence);
+      const std::int32_t row = bank.of.rows[tile.sequence];
+      const auto depth = static_cast<std::int32_t>(gradient.depth);
+      const auto columns = static_cast<std::int32_t>(gradient.columns);
       layer[0] = row;
-      layer[1] = row == 0 ? 0 : bank.depths == nullptr ? gradient.depth : bank.depths[row];
-      layer[2] = bank.columns == nullptr ? gradient.columns : bank.columns[row];
+      layer[1] = row == 0 ? 0 : bank.depths == nullptr ? depth : bank.depths[row];
+      layer[2] = bank.columns == nullptr ? columns : bank.columns[row];
     }
   }
   simt::SharedCarver carver;
@@ -113,7 +115,7 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
   const TapRows<T> tap_rows{.x = gradient.dy,
                             .taps = gradient.steps,
                             .first = first,
-                            .rows = gradient.rows,
+                            .rows = rows,
                             .channels = gradient.out,
                             .step_of_row = step_of_row,
                             .slice_depth = Product::depth};
@@ -122,12 +124,12 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
                                             .out = gradient.out,
                                             .first = first_column,
                                             .slice_depth = Product::depth};
-  const auto depth = [&] { return banked ? layer[1] : gradient.depth; };
+  const auto depth = [&]() -> std::int64_t { return banked ? layer[1] : gradient.depth; };
   const auto dense_rows = [&](int slice, int outer) {
     return DepthRows<T>{.at = gradient.dm,
                         .stride = gradient.depth,
                         .first = first,
-                        .rows = gradient.rows,
+                        .rows = rows,
                         .depth = depth(),
                         .slice_depth = Product::depth}(slice, outer);
   };
@@ -153,7 +155,7 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
                                   : dense_weights(slice - tap_slices, outer);
       });
   sum.visit_totals(panels, [&](int i, int j, T value) {
-    if (first + i >= gradient.rows || first_column + j >= gradient.columns) return;
+    if (first + i >= rows || first_column + j >= gradient.columns) return;
     const std::int64_t at = (first + i) * gradient.columns + first_column + j;
     const bool has_skip = !banked || !gradient.bank.omits_skip || layer[0] != 0;
     if (gradient.skip != nullptr && has_skip) value += gradient.skip[at];
@@ -161,6 +163,18 @@ __global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
       value = UnarySlope<T, UnaryFunction::gelu>{}(gradient.before[at], value);
     gradient.dx[at] = value;
   });
+}
+
+template <class T, MathMode mode, bool aligned>
+__global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads)
+    input_gradient_tile(InputGradient<T> gradient) {
+  make_input_gradient<T, mode, aligned, false>(gradient);
+}
+/// One block per multiprocessor: for two ptxas spills registers.
+template <class T, MathMode mode, bool aligned>
+__global__ void __launch_bounds__(GradientProduct<T, mode, aligned>::threads, 1)
+    bank_gradient_tile(InputGradient<T> gradient) {
+  make_input_gradient<T, mode, aligned, true>(gradient);
 }
 
 /// Launches the kernel; f32 follows math_mode(). Defined in cuda_conv_backward.cu for f32 and f64.

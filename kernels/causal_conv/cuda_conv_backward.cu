@@ -64,20 +64,20 @@ void input_gradient(const char* name, const InputGradient<T>& gradient) {
                      gradient.bank.depths == nullptr && gradient.bank.columns == nullptr &&
                      simt::aligned_16(gradient.dy, gradient.w, gradient.dm, gradient.down);
   for_math_mode<T>([&]<MathMode mode>() {
-    const auto start = [&]<bool aligned, bool banked>() {
+    const auto start = [&]<bool aligned>() {
       using Product = GradientProduct<T, mode, aligned>;
       const simt::Launch how{
           .name = name,
           .grid = simt::blocks_for(row_tiles * column_tiles, 1),
           .block = Product::threads,
           .shared_bytes = simt::piece_bytes<T>(gradient_elements<T, mode, aligned>)};
-      simt::launch(how, input_gradient_tile<T, mode, aligned, banked>, gradient);
+      if (is_banked) {
+        simt::launch(how, bank_gradient_tile<T, mode, aligned>, gradient);
+      } else {
+        simt::launch(how, input_gradient_tile<T, mode, aligned>, gradient);
+      }
     };
-    if (is_banked) {
-      packs ? start.template operator()<true, true>() : start.template operator()<false, true>();
-    } else {
-      packs ? start.template operator()<true, false>() : start.template operator()<false, false>();
-    }
+    packs ? start.template operator()<true>() : start.template operator()<false>();
   });
 }
 template void input_gradient<float>(const char*, const InputGradient<float>&);

@@ -2,7 +2,6 @@
 /// The gradient of the input of a patch, for the patch and for half a residual block; formulas,
 /// grids and bytes: cuda_backward.cu.
 
-#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
