@@ -6,6 +6,7 @@
 #include "refrain_models/cmnrec.hpp"
 #include "refrain_models/nextitnet.hpp"
 #include "refrain_models/peterrec.hpp"
+#include "refrain_models/task_bank.hpp"
 
 using namespace refrain;
 
@@ -110,6 +111,54 @@ TEST_CASE("cuda: moved patches compute the results of the CPU", "[cuda][models]"
                 },
                 {model_batch});
     check_captured([&](const Tensor& ids) { return base.with(task).scores(ids); });
+  }
+}
+
+TEST_CASE("cuda: many tasks in one pass compute the results of the CPU", "[cuda][models]") {
+  if (!is_available(Device::cuda)) REFRAIN_SKIP("no CUDA device");
+  for (const Insertion insertion : {Insertion::serial, Insertion::parallel}) {
+    Random random(1);
+    models::NextItNet base({.items = model_items, .channels = 16, .dilations = {1, 2}}, random);
+    base.freeze();
+    const models::PatchOptions patches{.insertion = insertion, .start = PatchStart::random};
+    const auto task = [&](std::int64_t bottleneck) {
+      models::PatchSet::Options options{.patches = patches, .head = {.targets = model_items}};
+      options.patches.bottleneck = bottleneck;
+      return models::PatchSet(base, options, random);
+    };
+    models::PatchSet first = task(8), second = task(3);
+    const Tensor ids = random_model_ids({model_batch, model_steps}, 1),
+                 targets = random_model_ids({model_batch}, 2);
+    const Tensor rows = Tensor::from<std::int32_t>({model_batch}, {1, 1, 2, 2, 2});
+    const auto results = [&](Device device) {
+      base.to(device);
+      models::TaskBank bank(base, {.tasks = 2, .patches = patches, .bottleneck = 8});
+      for (models::PatchSet* set : {&first, &second}) {
+        set->to(device);
+        for (const NamedParameter& named : set->parameters()) named.parameter->zero_grad();
+        bank.bind(*set);
+      }
+      std::vector<double> values;
+      const std::vector<Variable> losses =
+          models::BankedNextItNet(base, bank, rows).losses(ids.to(device), targets.to(device));
+      backward(losses[0] + losses[1]);
+      bank.pass_gradients();
+      for (const Variable& loss : losses) values.push_back(loss.item());
+      for (models::PatchSet* set : {&first, &second}) {
+        for (const NamedParameter& named : set->parameters()) {
+          const Gradient& gradient = named.parameter->gradient();
+          const std::vector<double> own =
+              test::doubles(gradient.to_dense(named.parameter->shape()).to(Device::cpu));
+          values.insert(values.end(), own.begin(), own.end());
+        }
+      }
+      bank.release(1);
+      bank.release(2);
+      return values;
+    };
+    const std::vector<double> expected = results(Device::cpu), got = results(Device::cuda);
+    REQUIRE(got.size() == expected.size());
+    for (std::size_t i = 0; i < got.size(); ++i) CHECK(std::abs(got[i] - expected[i]) < 1e-4);
   }
 }
 
