@@ -207,7 +207,8 @@ bool needs_library(const PatchInputGradient<T>& patch) {
   return std::is_same_v<T, float> && patch.bank.rows == nullptr;
 }
 
-/// Both products for dh in memory by two cuBLASLt products with the derivative of the GELU between them.
+/// Both products for dh in memory by two cuBLASLt products with the derivative of the GELU between
+/// them.
 inline void patch_input_gradient_by_products(const float* dh,
                                              const PatchInputGradient<float>& patch,
                                              const MutableView& library) {

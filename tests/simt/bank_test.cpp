@@ -72,7 +72,7 @@ TEST_CASE("cuda bank: halves of blocks equal the naive loop, and each task alone
 }
 
 TEST_CASE("cuda bank: halves of blocks with any choice of outputs", "[simt][bank]") {
-  if (simt::emulation::under_tsan) return;  // the launches are those of all outputs
+  if (simt::emulation::under_tsan) REFRAIN_SKIP("the launches are those of all outputs");
   for (const Insertion insertion : {Insertion::serial, Insertion::parallel}) {
     check_half_bank<EmulatedBackend, float>(cuda_bank::small, insertion,
                                             {.choices = Choices::each});

@@ -89,8 +89,9 @@ class Patch final : public Module {
 ///   y[b] = patch_k(x[b]),  k = rows[b];   y[b] = x[b] for k = 0
 ///
 /// x [B,...,C] -> [B,...,C], f32 or f64; rows [B], ascending. The sequences of a patch have the
-/// bits that they have alone. The patches may have different bottlenecks. They are bound to rows (ParameterBank): their optimizers train them, and pass_gradients() hands them the
-/// gradients of a batch. Throws the errors of apply_patch() and of ParameterBank.
+/// bits that they have alone. The patches may have different bottlenecks. They are bound to rows
+/// (ParameterBank): their optimizers train them, and pass_gradients() hands them the gradients of a
+/// batch. Throws the errors of apply_patch() and of ParameterBank.
 class PatchBank {
  public:
   struct Options {
