@@ -3,6 +3,7 @@
 
 #include "support/cases/bank.hpp"
 #include "support/simt/emulated_backend.hpp"
+#include "support/skip.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
