@@ -32,5 +32,8 @@ inline constexpr const char* absent<Device::cuda, ConvNormAtSteps> =
 template <>
 inline constexpr const char* absent<Device::cuda, ConvNormAtStepsBackward> =
     "There is no conv_norm_at_steps on CUDA.";
+template <>
+inline constexpr const char* absent<Device::cuda, ConvNormOfStreams> =
+    "Streams of served users are kept on the CPU.";
 
 }  // namespace refrain::kernels

@@ -52,6 +52,7 @@
 #include "refrain/ops/causal_conv.hpp"
 #include "refrain/ops/chunk_attention.hpp"
 #include "refrain/ops/conv_norm.hpp"
+#include "refrain/ops/conv_norm_of_streams.hpp"
 #include "refrain/ops/dropout.hpp"
 #include "refrain/ops/gather.hpp"
 #include "refrain/ops/layer_norm.hpp"

@@ -26,6 +26,7 @@ struct NormWeights {
   const T* gamma;
   const T* beta;
 
+  NormWeights(const T* scale, const T* shift) : gamma(scale), beta(shift) {}
   /// Those of a segment: of its row in a bank, or the only ones.
   template <class Args>
   NormWeights(const Args& args, const PatchSegment<T>& segment)

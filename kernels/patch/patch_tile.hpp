@@ -25,6 +25,24 @@ struct PatchPanels {
 /// The pass whose products read the weights of a patch: forward as they are, backward transposed.
 enum class PatchPass : std::uint8_t { forward, backward };
 
+/// The panels of a patch for the forward pass. With `in_place` matrices whose rows are whole vectors
+/// are read where they are; the others are packed, `down` to `first` and `up` to `second`.
+template <class T>
+PatchPanels<T> forward_panels(const PatchSegment<T>& segment, std::int64_t channels, bool in_place,
+                              T* first, T* second) {
+  const std::int64_t width = segment.bottleneck;
+  const bool down_in_place = in_place && Panels<T>::fits_row_major(width);
+  const bool up_in_place = in_place && Panels<T>::fits_row_major(channels);
+  if (!down_in_place) pack<T>(segment.down, width, 1, channels, width, 0, channels, first);
+  if (!up_in_place) pack<T>(segment.up, channels, 1, width, channels, 0, width, second);
+  return {.channels = channels,
+          .bottleneck = width,
+          .down = {down_in_place ? segment.down : first, !down_in_place},
+          .up = {up_in_place ? segment.up : second, !up_in_place},
+          .down_bias = segment.down_bias,
+          .up_bias = segment.up_bias};
+}
+
 /// The panels of the patches of a batch. One patch is packed once for all workers. Of a bank, a
 /// worker packs a patch when it comes to its rows, which then find it in the first-level cache.
 template <class T>
@@ -63,26 +81,18 @@ class PatchWeights {
 
  private:
   PatchPanels<T> panels(const PatchSegment<T>& segment, T* storage) const {
-    const std::int64_t width = segment.bottleneck;
-    PatchPanels<T> made{.channels = channels_,
-                        .bottleneck = width,
-                        .down_bias = segment.down_bias,
-                        .up_bias = segment.up_bias};
     T* const second = storage == nullptr ? nullptr : storage + piece_;
-    if (pass_ == PatchPass::backward) {
-      pack<T>(segment.up, 1, channels_, channels_, width, 0, channels_, storage);
-      pack<T>(segment.down, 1, width, width, channels_, 0, width, second);
-      made.up_t = {storage, true};
-      made.down_t = {second, true};
-      return made;
-    }
-    const bool down_in_place = in_place_ && Panels<T>::fits_row_major(width);
-    const bool up_in_place = in_place_ && Panels<T>::fits_row_major(channels_);
-    if (!down_in_place) pack<T>(segment.down, width, 1, channels_, width, 0, channels_, storage);
-    if (!up_in_place) pack<T>(segment.up, channels_, 1, width, channels_, 0, width, second);
-    made.down = {down_in_place ? segment.down : storage, !down_in_place};
-    made.up = {up_in_place ? segment.up : second, !up_in_place};
-    return made;
+    if (pass_ == PatchPass::forward)
+      return forward_panels(segment, channels_, in_place_, storage, second);
+    const std::int64_t width = segment.bottleneck;
+    pack<T>(segment.up, 1, channels_, channels_, width, 0, channels_, storage);
+    pack<T>(segment.down, 1, width, width, channels_, 0, width, second);
+    return {.channels = channels_,
+            .bottleneck = width,
+            .down_t = {second, true},
+            .up_t = {storage, true},
+            .down_bias = segment.down_bias,
+            .up_bias = segment.up_bias};
   }
 
   bool is_bank_ = false;
@@ -129,6 +139,16 @@ void dense_tile(const T* a, std::int64_t a_stride, std::int64_t depth,
                   start);
 }
 
+/// GELU of rows, one at a time: vectors and single elements round differently.
+template <class T>
+void gelu_rows(T* rows, std::int64_t count, std::int64_t width) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    T* const m = rows + i * width;
+    for_lanes<T>(width,
+                 [&]<class L>(L, std::int64_t d) { L::store(m + d, gelu<T>(L::load(m + d))); });
+  }
+}
+
 /// out += gelu(x down + down_bias) up + up_bias for a tile; `out` already holds the skip
 /// connection. saved: [count, D] receives the values before the GELU, or null. hidden: [tile_rows,
 /// D] scratch.
@@ -139,15 +159,36 @@ void patch_tile(const PatchPanels<T>& patch, const T* x, std::int64_t x_stride, 
   dense_tile(x, x_stride, patch.channels, patch.down, width, count, hidden, width,
              Start<T>::row(patch.down_bias));
   if (saved != nullptr) std::copy_n(hidden, count * width, saved);
-  for (std::int64_t i = 0; i < count;
-       ++i) {  // one row at a time: vectors and single elements round differently
-    T* const m = hidden + i * width;
-    for_lanes<T>(width,
-                 [&]<class L>(L, std::int64_t d) { L::store(m + d, gelu<T>(L::load(m + d))); });
-  }
+  gelu_rows(hidden, count, width);
   dense_tile(hidden, width, width, patch.up, patch.channels, count, out, stride,
              Start<T>::rows(out, stride));
   for (std::int64_t i = 0; i < count; ++i) add_row(out + i * stride, patch.up_bias, patch.channels);
+}
+
+/// A row with a patch of its own.
+template <class T>
+struct PatchedRow {
+  PatchSegment<T> patch;
+  const T* x;
+  T* out;  ///< already holds the skip connection
+};
+
+/// patch_tile() of up to tile_rows rows whose patches have the same bottleneck, a multiple of the
+/// vector length as the channels are. hidden: [tile_rows, D] scratch.
+template <class T>
+void patch_rows(const PatchedRow<T>* rows, std::int64_t count, std::int64_t channels, T* hidden) {
+  const std::int64_t width = rows[0].patch.bottleneck;
+  OwnProduct<T> products[extent(tile_rows)];
+  for (std::int64_t i = 0; i < count; ++i) {
+    const PatchSegment<T>& patch = rows[i].patch;
+    products[i] = {rows[i].x, patch.down, patch.down_bias, hidden + i * width};
+  }
+  own_products(products, count, channels, width);
+  gelu_rows(hidden, count, width);
+  for (std::int64_t i = 0; i < count; ++i)
+    products[i] = {hidden + i * width, rows[i].patch.up, rows[i].out, rows[i].out};
+  own_products(products, count, width, channels);
+  for (std::int64_t i = 0; i < count; ++i) add_row(rows[i].out, rows[i].patch.up_bias, channels);
 }
 
 /// dm = (dy up^T) * gelu'(m) for a tile; dx += dm down^T unless dx is null.  dm: [count, D].

@@ -206,6 +206,72 @@ void rows_product(const T* const* rows, std::int64_t taps, std::int64_t depth, c
   }
 }
 
+/// A row of a product with a matrix of its own: out = start + a B, B row-major.
+template <class T>
+struct OwnProduct {
+  const T* a = nullptr;
+  const T* b = nullptr;
+  const T* start = nullptr;
+  T* out = nullptr;
+};
+
+namespace detail {
+
+/// Columns [n, n + Vectors) of own_products().
+template <class T, int Rows, int Vectors>
+inline void own_tile(const OwnProduct<T>* rows, std::int64_t count, std::int64_t depth,
+                     std::int64_t columns, std::int64_t n) {
+  using L = Lanes<T>;
+  using Vector = typename L::Vector;
+  Vector sums[extent(Rows)][extent(Vectors)];
+  const T* a[extent(Rows)];
+  const T* b[extent(Rows)];
+  for (int i = 0; i < Rows; ++i) {
+    const OwnProduct<T>& row = rows[std::min<std::int64_t>(i, count - 1)];
+    a[i] = row.a;
+    b[i] = row.b + n;
+    for (int v = 0; v < Vectors; ++v) sums[i][v] = L::load(row.start + n + v * L::count);
+  }
+  for (std::int64_t k = 0; k < depth; ++k) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Vector x = L::broadcast(a[i][k]);
+      for (int v = 0; v < Vectors; ++v)
+        sums[i][v] += x * L::load(b[i] + k * columns + v * L::count);
+    }
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    for (int v = 0; v < Vectors; ++v)
+      L::store(rows[i].out + n + v * L::count, sums[static_cast<std::size_t>(i)][v]);
+  }
+}
+
+template <class T, int Rows>
+inline void own_tiles(const OwnProduct<T>* rows, std::int64_t count, std::int64_t depth,
+                      std::int64_t columns) {
+  constexpr std::int64_t lanes = Lanes<T>::count;
+  std::int64_t n = 0;
+  for (; columns - n > lanes; n += 2 * lanes) own_tile<T, Rows, 2>(rows, count, depth, columns, n);
+  if (n < columns) own_tile<T, Rows, 1>(rows, count, depth, columns, n);
+}
+
+}  // namespace detail
+
+/// Up to tile_rows products of one row with `depth` rows of a matrix of its own, side by side: one
+/// alone would wait for its sums, and for memory. `columns` must be a multiple of the vector
+/// length. A row has the bits of rows_product().
+template <class T>
+void own_products(const OwnProduct<T>* rows, std::int64_t count, std::int64_t depth,
+                  std::int64_t columns) {
+  if (count > tile_rows / 2) {
+    detail::own_tiles<T, tile_rows>(rows, count, depth, columns);
+  } else if (count > 1) {
+    detail::own_tiles<T, tile_rows / 2>(rows, count, depth, columns);
+  } else {
+    detail::own_tiles<T, 1>(rows, count, depth, columns);
+  }
+}
+
 /// out [count, columns] = start + A B for any number of rows with a fixed stride; one tap. Each
 /// panel is used for all rows while it is in the first-level cache, so `count` rows of A should fit
 /// the second-level cache.

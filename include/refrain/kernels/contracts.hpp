@@ -24,7 +24,7 @@ using Contracts = ContractList<
     struct CausalConvForward, struct CausalConvBackward,
     // conv_norm.hpp
     struct ConvNormForward, struct ConvNormBackward, struct ConvNormAtSteps,
-    struct ConvNormAtStepsBackward,
+    struct ConvNormAtStepsBackward, struct ConvNormOfStreams,
     // patch.hpp
     struct PatchForward, struct PatchBackward,
     // matmul.hpp

@@ -1,9 +1,10 @@
 #pragma once
 /// Contracts: half of a NextItNet residual block: a dilated convolution (causal_conv.hpp) with
 /// patch, layer normalization, ReLU and residual. Device: cpu, cuda (f32, f64; banks of patches as
-/// in patch.hpp); ...AtSteps: cpu.
+/// in patch.hpp); ...AtSteps and ...OfStreams: cpu.
 
 #include <cstdint>
+#include <span>
 
 #include "refrain/kernels/causal_conv.hpp"
 #include "refrain/kernels/patch.hpp"
@@ -137,6 +138,43 @@ struct ConvNormAtStepsBackward {
   Insertion insertion = Insertion::none;
 
   Device device() const noexcept { return dy.device; }
+};
+
+/// The part of one task in ConvNormOfStreams: its patch, and its own scale and shift.
+struct HalfOfTask {
+  Insertion insertion = Insertion::none;
+  DType dtype = DType::f32;
+  std::int64_t channels = 0;    ///< C; 0: neither patch nor normalization, fits every block
+  std::int64_t bottleneck = 0;  ///< D; 0: no patch
+  const void* down = nullptr;   ///< [C,D]
+  const void* down_bias = nullptr;
+  const void* up = nullptr;  ///< [D,C]
+  const void* up_bias = nullptr;
+  const void* gamma = nullptr;  ///< [C]; null: that of the block
+  const void* beta = nullptr;
+};
+
+/// ConvNormForward at the next time step of B streams of a causal network, each under its task. The
+/// rows of earlier time steps may be anywhere:
+///
+///   h[b] = bias + w[0] x[b] + sum_{k>0} w[k] before[b,k-1]
+///
+/// Patch and normalization are those of tasks[b]; streams of a task that lie side by side are
+/// computed together. A stream has the bits that it has alone. Device: cpu (f32, f64).
+struct ConvNormOfStreams {
+  static constexpr const char* name = "conv_norm_of_streams";
+  View x{};                                    ///< [B,C]
+  std::span<const void* const> before{};       ///< [B,K-1]: rows [C] of the dtype of x
+  std::span<const HalfOfTask* const> tasks{};  ///< [B]
+  View w{};                                    ///< [K,C,C]
+  View bias{};                                 ///< [C]
+  View gamma{};                                ///< [C]
+  View beta{};                                 ///< [C]
+  View residual{};                             ///< [B,C], or empty
+  MutableView y{};                             ///< [B,C]
+  double epsilon = 1e-8;
+
+  Device device() const noexcept { return x.device; }
 };
 
 }  // namespace refrain::kernels

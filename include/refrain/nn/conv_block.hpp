@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <numeric>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "refrain/nn/causal_conv.hpp"
 #include "refrain/nn/chosen_steps.hpp"
@@ -11,6 +13,7 @@
 #include "refrain/nn/layer_norm.hpp"
 #include "refrain/nn/patch.hpp"
 #include "refrain/ops/conv_norm.hpp"
+#include "refrain/ops/conv_norm_of_streams.hpp"
 #include "refrain/ops/pointwise.hpp"
 
 namespace refrain {
@@ -57,6 +60,11 @@ struct BlockPatches {
   PatchSource second{};  ///< at the second convolution; null: no patch
   Insertion insertion = Insertion::none;
   NormSource norm2{};  ///< replaces scale and shift of the block's norm2; null: those of the block
+
+  /// The insertion of one of the patches: none if it is not defined.
+  Insertion insertion_at(const PatchSource& patch) const noexcept {
+    return patch.defined() ? insertion : Insertion::none;
+  }
 };
 
 /// NextItNet's residual block, with slots for PeterRec's patches.
@@ -151,6 +159,12 @@ class ConvBlock final : public Module {
       second.push(h);
     }
 
+    /// Appends the time step with the inputs in row `row` of x and h = half1(x), [B,C].
+    void push(const Tensor& x, const Tensor& h, std::int64_t row) {
+      first.push(x, row);
+      second.push(h, row);
+    }
+
     /// Calls function(part) for the parts of both histories, as ConvHistory::visit does.
     template <class Self, class Function>
     static void visit(Self& history, Function&& function) {
@@ -165,7 +179,7 @@ class ConvBlock final : public Module {
       throw OptionError(
           "ConvBlock: expected a causal block for a stream, got one that looks ahead");
     }
-    return {history_of(conv1_), history_of(conv2_)};
+    return {ConvHistory(history_options(conv1_)), ConvHistory(history_options(conv2_))};
   }
 
   /// The block at the first time steps of a stream, x [1,T,C] -> [1,T,C]; `history` becomes the
@@ -198,6 +212,59 @@ class ConvBlock final : public Module {
     Values values = walk(NextStep{history, next_step_taps_}, x, patches);
     history.push(x.value(), values.h.value());
     return std::move(values.y);
+  }
+
+  /// A task's part of a block in a pass over many streams. Refers to the parameters of the patches
+  /// without owning them (half_of_task).
+  struct OfTask {
+    HalfOfTask first{};
+    HalfOfTask second{};
+
+    OfTask() = default;
+    /// Throws the errors of half_of_task(), which accepts no banks.
+    explicit OfTask(const BlockPatches& patches)
+        : first(half_of_task(patches.first.weights(), patches.insertion_at(patches.first), nullptr,
+                             nullptr)),
+          second(half_of_task(patches.second.weights(), patches.insertion_at(patches.second),
+                              patches.norm2.gamma, patches.norm2.beta)) {}
+  };
+
+  /// The values of one time step of many streams: h = half1(x) and y, [B,C].
+  struct StepOfStreams {
+    Tensor h;
+    Tensor y;
+  };
+
+  /// at_next() of B streams in one pass: row b of x [B,C] is the time step after those of
+  /// *histories[b], under the task *tasks[b]. No history changes; history.push(x, h, b) appends the
+  /// time step. A stream has the bits that at_next() gives it. Streams of a task should lie side by
+  /// side, with the same pointer. Throws AutogradError unless within NoGrad, ShapeError for a
+  /// history of another block, and the errors of conv_norm_of_streams().
+  StepOfStreams at_next_of_streams(const Variable& x, std::span<const History* const> histories,
+                                   std::span<const OfTask* const> tasks) const {
+    expect_not_recorded();
+    std::vector<const HalfOfTask*> halves(tasks.size());
+    std::vector<const void*> before;
+    const auto half = [&](const CausalConv& conv, const LayerNorm& norm, const Variable& input,
+                          const Variable& residual, HalfOfTask OfTask::*of_task,
+                          ConvHistory History::*of_history) {
+      const ConvHistory::Options expected = history_options(conv);
+      before.clear();
+      for (const History* const history : histories) {
+        const ConvHistory& rows = history->*of_history;
+        if (rows.options() != expected)
+          throw ShapeError(
+              "ConvBlock::at_next_of_streams: expected histories of this block, got another one");
+        for (std::int64_t k = 1; k < expected.width; ++k) before.push_back(rows.tap(k));
+      }
+      for (std::size_t b = 0; b < tasks.size(); ++b) halves[b] = &(tasks[b]->*of_task);
+      return conv_norm_of_streams(input, before, conv.weight(), conv.bias(), norm.gamma(),
+                                  norm.beta(), residual, halves, norm.epsilon());
+    };
+    StepOfStreams step;
+    step.h = half(conv1_, norm1_, x, {}, &OfTask::first, &History::first);
+    step.y = half(conv2_, norm2_, Variable(step.h), x, &OfTask::second, &History::second);
+    return step;
   }
 
   const LayerNorm& norm1() const noexcept { return norm1_; }
@@ -306,11 +373,11 @@ class ConvBlock final : public Module {
     return {chosen, conv.options().width, conv.options().dilation, conv.options().padding};
   }
 
-  static ConvHistory history_of(const CausalConv& conv) {
-    return ConvHistory({.channels = conv.options().in,
-                        .width = conv.options().width,
-                        .dilation = conv.options().dilation,
-                        .dtype = conv.weight().dtype()});
+  static ConvHistory::Options history_options(const CausalConv& conv) {
+    return {.channels = conv.options().in,
+            .width = conv.options().width,
+            .dilation = conv.options().dilation,
+            .dtype = conv.weight().dtype()};
   }
 
   /// The rows of ConvHistory::taps(): tap k reads row k, and row 0 is the time step itself.

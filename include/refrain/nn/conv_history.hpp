@@ -22,6 +22,8 @@ class ConvHistory {
     std::int64_t width = 3;     ///< taps of the convolution
     std::int64_t dilation = 1;  ///< in time steps
     DType dtype = DType::f32;
+
+    bool operator==(const Options&) const = default;
   };
 
   ConvHistory() = default;
@@ -42,6 +44,16 @@ class ConvHistory {
   }
   ~ConvHistory() = default;
 
+  const Options& options() const noexcept { return options_; }
+
+  /// The row that tap k >= 1 reads at the next time step: `channels` elements, until the next
+  /// push().
+  const void* tap(std::int64_t k) const {
+    // From the oldest row on the ring buffer holds the time steps in order.
+    const std::int64_t row = oldest_ - k * options_.dilation;
+    return row_at(row < 0 ? row + rows_.size(0) : row);
+  }
+
   /// The rows that the taps read at the next time step, whose input is x: [1,width,channels], row k
   /// for tap k, x in row 0. Throws ShapeError or DTypeError unless x is one row with the channels
   /// and dtype of this history.
@@ -50,11 +62,8 @@ class ConvHistory {
     Tensor taps({1, options_.width, options_.channels}, options_.dtype);
     char* to = static_cast<char*>(taps.raw());
     std::memcpy(to, x.raw(), x.bytes());
-    for (std::int64_t tap = 1; tap < options_.width; ++tap) {
-      // From the oldest row on the ring buffer holds the time steps in order.
-      const std::int64_t row = (oldest_ + rows_.size(0) - tap * options_.dilation) % rows_.size(0);
-      std::memcpy(to + static_cast<std::size_t>(tap) * x.bytes(), row_at(row), x.bytes());
-    }
+    for (std::int64_t k = 1; k < options_.width; ++k)
+      std::memcpy(to + static_cast<std::size_t>(k) * x.bytes(), tap(k), x.bytes());
     return taps;
   }
 
@@ -74,6 +83,20 @@ class ConvHistory {
                   bytes);
     }
     oldest_ = (oldest_ + steps) % kept;
+  }
+
+  /// Appends the time step whose input is row `row` of x [B,channels]. Throws as push(), and
+  /// ShapeError for a row outside x.
+  void push(const Tensor& x, std::int64_t row) {
+    check(x, x.rank() == 2 ? x.size(0) : 0);
+    if (row < 0 || row >= x.size(0))
+      throw ShapeError(detail::concat("ConvHistory: expected a row of ", x.shape(), ", got ", row));
+    if (rows_.size(0) == 0) return;
+    const std::size_t bytes =
+        static_cast<std::size_t>(options_.channels) * size_bytes(options_.dtype);
+    std::memcpy(const_cast<char*>(row_at(oldest_)),
+                static_cast<const char*>(x.raw()) + static_cast<std::size_t>(row) * bytes, bytes);
+    oldest_ = (oldest_ + 1) % rows_.size(0);
   }
 
   /// Calls function(part) for the parts of a saved history: the rows, a Tensor, and the index of
