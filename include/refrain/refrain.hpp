@@ -119,6 +119,7 @@
 #include "refrain/train/training_progress.hpp"
 
 // Recommendations, for one history or for many users at once.
+#include "refrain/serve/loaded_tasks.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/serve/recommend.hpp"
 #include "refrain/serve/recommendation.hpp"

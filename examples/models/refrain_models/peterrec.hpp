@@ -126,6 +126,7 @@ class PatchSet final : public Module {
  private:
   friend class PatchedNextItNet;
   friend class TaskBank;
+  friend class TaskOfStreams;
 
   std::int64_t patches_per_block() const noexcept { return options_.patches.two_per_block ? 2 : 1; }
 

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,7 +16,7 @@
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/train/content_hash.hpp"
-#include "refrain_models/peterrec.hpp"
+#include "refrain_models/stream_group.hpp"
 
 namespace refrain::models {
 
@@ -41,7 +43,8 @@ class PeterRecServed {
    public:
     /// Null patches: the base's head scores the next item. `length`: time steps in the task's
     /// training, without [TCL]. A non-causal base reads this many; a causal one reads its receptive
-    /// field. Throws OptionError for a length below 1.
+    /// field. The patches must not change afterwards; the task also holds a copy of them for groups
+    /// of streams. Throws OptionError for a length below 1 and for patches off the CPU.
     explicit Task(std::shared_ptr<const PatchSet> patches = nullptr, std::int64_t length = 50)
         : patches_(std::move(patches)),
           length_(length),
@@ -50,16 +53,19 @@ class PeterRecServed {
       if (length < 1)
         throw OptionError(
             detail::concat("PeterRecServed::Task: expected a length >= 1, got ", length));
+      if (patches_ != nullptr) of_streams_ = TaskOfStreams(*patches_);
     }
 
     const PatchSet* patches() const noexcept { return patches_.get(); }
     std::int64_t length() const noexcept { return length_; }
     const std::string& identity() const noexcept { return identity_; }
+    const TaskOfStreams& of_streams() const noexcept { return of_streams_; }
 
    private:
     std::shared_ptr<const PatchSet> patches_;
     std::int64_t length_;
     std::string identity_;
+    TaskOfStreams of_streams_;
   };
 
   /// Throws OptionError for a negative padding_steps.
@@ -103,6 +109,63 @@ class PeterRecServed {
     });
   }
 
+  /// advance() of many streams in one pass. No stream occurs twice; when it throws, none has
+  /// changed.
+  void advance(std::span<const StreamEvent<PeterRecServed>> events) const {
+    if (events.empty()) return;
+    std::vector<StreamGroup::Row> rows;
+    std::vector<Stream*> streams;
+    for (const std::size_t i : by_task(events)) {
+      const auto& [task, stream, item] = events[i];
+      rows.push_back({&task->of_streams(), stream, item});
+      streams.push_back(stream);
+    }
+    StreamGroup(*base_, rows).append(streams);
+  }
+
+  /// Calls take(i, scores) with the scores of each stream; one pass computes [TCL] for all of them.
+  /// Full passes over histories have no such function: one has as many rows as the base reads time
+  /// steps, so its products are efficient alone.
+  template <class Take>
+  void scores(std::span<const StreamQuery<PeterRecServed>> queries, Take&& take) const {
+    const std::vector<std::size_t> order = by_task(queries);
+    std::vector<StreamGroup::Row> rows;
+    for (const std::size_t i : order) {
+      const auto& [task, stream] = queries[i];
+      if (task->patches() != nullptr) rows.push_back({&task->of_streams(), stream, tcl_id});
+    }
+    // Streams without patches are first in the order.
+    const std::size_t plain = order.size() - rows.size();
+    Tensor hidden;
+    if (!rows.empty()) hidden = StreamGroup(*base_, rows).hidden();
+    const auto take_all = [&](std::size_t first, std::size_t end, const Tensor& scores) {
+      for (std::size_t at = first; at < end; ++at) {
+        const std::int64_t row = static_cast<std::int64_t>(at - first);
+        take(order[at], scores.slice(row, row + 1));
+      }
+    };
+    for (std::size_t first = 0, end = 0; first < order.size(); first = end) {
+      const Task* const task = queries[order[first]].task;
+      while (end < order.size() && end - first < head_rows && queries[order[end]].task == task)
+        ++end;
+      const NoGrad off;
+      if (task->patches() != nullptr) {
+        const Tensor users = hidden.slice(static_cast<std::int64_t>(first - plain),
+                                          static_cast<std::int64_t>(end - plain));
+        take_all(first, end, task->patches()->scores(Variable(users)));
+      } else {
+        Tensor users({static_cast<std::int64_t>(end - first), base_->channels()},
+                     queries[order[first]].stream->last.dtype());
+        for (std::size_t at = first; at < end; ++at) {
+          const std::int64_t row = static_cast<std::int64_t>(at - first);
+          users.slice(row, row + 1)
+              .copy_from(queries[order[at]].stream->last.reshape({1, base_->channels()}));
+        }
+        take_all(first, end, base_->scores_of(Variable(users)));
+      }
+    }
+  }
+
   template <class AnyStream, class Visitor>
   void visit(const Task&, AnyStream& stream, Visitor&& visitor) const {
     for (auto& block : stream.history) ConvBlock::History::visit(block, visitor);
@@ -110,6 +173,26 @@ class PeterRecServed {
   }
 
  private:
+  /// Rows of a product with a head: up to this many rows a row has the bits that it has alone.
+  static constexpr std::size_t head_rows = 4;
+
+  /// The indices of a group in an order in which members of the same task lie side by side, those
+  /// without patches first.
+  template <class Member>
+  static std::vector<std::size_t> by_task(std::span<const Member> group) {
+    std::vector<std::size_t> order(group.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      const Task& left = *group[a].task;
+      const Task& right = *group[b].task;
+      const bool left_patched = left.patches() != nullptr,
+                 right_patched = right.patches() != nullptr;
+      if (left_patched != right_patched) return right_patched;
+      return std::less<>()(&left, &right);
+    });
+    return order;
+  }
+
   /// Calls function(network) with the network of the task: the base, or the base with patches.
   template <class Function>
   std::invoke_result_t<Function, const NextItNet&> under(const Task& task,

@@ -2,6 +2,7 @@
 /// The models that a Recommender serves.
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -34,6 +35,8 @@ namespace refrain {
 ///       visitor(part) for each part of a stream, Tensors and std::int64_t, to save a const
 ///       stream or to fill a stream of start(); throws DataError for parts that do not fit
 ///
+/// Optional functions answer many streams in one pass (GroupServedModel).
+///
 /// Model and Task are immutable and used from many threads at once.
 template <class M>
 concept ServedModel = std::copyable<typename M::Stream> &&
@@ -47,6 +50,38 @@ concept ServedModel = std::copyable<typename M::Stream> &&
   model.advance(task, stream, item);
   { model.scores(task, seen) } -> std::same_as<Tensor>;
   { model.scores(task, items) } -> std::same_as<Tensor>;
+};
+
+/// A stream of a group, and the item that it gets.
+template <class Model>
+struct StreamEvent {
+  const typename Model::Task* task = nullptr;
+  typename Model::Stream* stream = nullptr;
+  std::int32_t item = 0;
+};
+
+/// A stream of a group that is asked for scores.
+template <class Model>
+struct StreamQuery {
+  const typename Model::Task* task = nullptr;
+  const typename Model::Stream* stream = nullptr;
+};
+
+/// A model that serves groups of streams, under any mix of tasks, faster than one by one.
+///
+///   model.advance(std::span<const StreamEvent<Model>>)
+///       advance() of each event; no stream occurs twice. When it throws, no stream has changed
+///   model.scores(std::span<const StreamQuery<Model>>, take)
+///       calls take(i, scores) for each query i, in any order, with the scores(task, stream) of it
+///
+/// Streams and scores have the bits that the functions for one stream give them, whatever the other
+/// streams of the group are.
+template <class M>
+concept GroupServedModel = ServedModel<M> &&
+    requires(const M& model, std::span<const StreamEvent<M>> events,
+             std::span<const StreamQuery<M>> queries, void (*take)(std::size_t, Tensor)) {
+  model.advance(events);
+  model.scores(queries, take);
 };
 
 }  // namespace refrain

@@ -1,20 +1,22 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "refrain/autograd/tape.hpp"
 #include "refrain/core/parallel.hpp"
 #include "refrain/data/vocabulary.hpp"
+#include "refrain/serve/loaded_tasks.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/serve/recommendation.hpp"
 #include "refrain/serve/state_bytes.hpp"
@@ -34,6 +36,12 @@ namespace refrain {
 ///
 /// Items are ids of the vocabulary (id_of); special ids are refused. All errors are OptionError
 /// unless stated otherwise.
+///
+/// Events and requests that wait together can be passed as one batch, which a GroupServedModel
+/// computes in one pass. Answers and users have the bits that single calls give them, whatever else
+/// is in the batch. An error belongs to its event or request alone and is returned beside the
+/// others' results, because the members of a batch come from clients that know nothing of each
+/// other.
 template <ServedModel Model>
 class Recommender {
  public:
@@ -64,9 +72,29 @@ class Recommender {
     std::map<std::string, Followed, std::less<>> followed_;
   };
 
+  /// An item of one user, in a batch.
+  struct Event {
+    User* user = nullptr;
+    std::int32_t item = 0;
+  };
+
+  /// One of a batch of requests: after the history of a user, or after given items.
+  struct Request {
+    std::string_view task{};
+    const User* user = nullptr;               ///< null: after `history`
+    std::span<const std::int32_t> history{};  ///< oldest item first; not read for a user
+    std::int64_t k = 10;
+  };
+
+  /// The answer to one of a batch of requests.
+  struct Answer {
+    std::vector<Recommendation> best;
+    std::exception_ptr error{};  ///< what recommend() of this request throws; null: no error
+  };
+
  private:
   struct Loaded;
-  using TaskMap = std::map<std::string, std::shared_ptr<const Loaded>, std::less<>>;
+  using TaskMap = typename detail::LoadedTasks<Loaded>::Map;
 
  public:
   /// The tasks that are loaded at one moment. A value: later loads and unloads do not change it.
@@ -78,10 +106,7 @@ class Recommender {
   };
 
   /// Serves `model`, whose items are those of the vocabulary, without any task.
-  Recommender(Model model, Vocabulary items)
-      : model_(std::move(model)),
-        items_(std::move(items)),
-        tasks_(std::make_shared<const TaskMap>()) {}
+  Recommender(Model model, Vocabulary items) : model_(std::move(model)), items_(std::move(items)) {}
 
   const Model& model() const noexcept { return model_; }
   const Vocabulary& items() const noexcept { return items_; }
@@ -102,31 +127,14 @@ class Recommender {
         loaded->target_of.push_back(loaded->options.targets.find(items_.name(id)));
       }
     }
-    std::shared_ptr<const TaskMap> before;  // destroyed after the lock is released
-    const std::unique_lock lock(mutex_);
-    loaded->number = ++loads_;
-    auto after = std::make_shared<TaskMap>(*tasks_);
-    (*after)[name] = std::move(loaded);
-    before = std::exchange(tasks_, std::move(after));
+    tasks_.load(name, std::move(loaded));
   }
 
   /// Removes a task; false when there is none with this name.
-  bool unload(std::string_view name) {
-    std::shared_ptr<const TaskMap> before;
-    const std::unique_lock lock(mutex_);
-    const auto found = tasks_->find(name);
-    if (found == tasks_->end()) return false;
-    auto after = std::make_shared<TaskMap>(*tasks_);
-    after->erase(found->first);
-    before = std::exchange(tasks_, std::move(after));
-    return true;
-  }
+  bool unload(std::string_view name) { return tasks_.unload(name); }
 
   /// The currently loaded tasks.
-  Tasks snapshot() const {
-    const std::shared_lock lock(mutex_);
-    return Tasks(tasks_);
-  }
+  Tasks snapshot() const { return Tasks(tasks_.now()); }
 
   /// Whether a task of this name is loaded.
   static bool has(const Tasks& tasks, std::string_view name) {
@@ -134,7 +142,9 @@ class Recommender {
   }
 
   /// Names of the loaded tasks.
-  std::vector<std::string> tasks() const { return names_of(snapshot()); }
+  std::vector<std::string> tasks() const {
+    return detail::LoadedTasks<Loaded>::names_of(*tasks_.now());
+  }
 
   /// The k best targets after a history, oldest item first; fewer when fewer remain after
   /// exclusion. Throws for an unknown task, an empty history, unknown items, and k below 1.
@@ -158,16 +168,38 @@ class Recommender {
                                         std::int64_t k) const {
     const Loaded& loaded = checked(tasks, task, user.items_, k);
     const Here here;
-    const auto found = user.followed_.find(task);
-    const bool follows = found != user.followed_.end() && found->second.load == loaded.number;
+    const Stream* const stream = stream_or_null(user, task, loaded);
     return best(loaded,
-                follows ? model_.scores(loaded.task, found->second.stream)
-                        : model_.scores(loaded.task, user.items()),
+                stream != nullptr ? model_.scores(loaded.task, *stream)
+                                  : model_.scores(loaded.task, user.items()),
                 user.items_, k);
   }
   std::vector<Recommendation> recommend(std::string_view task, const User& user,
                                         std::int64_t k) const {
     return recommend(snapshot(), task, user, k);
+  }
+
+  /// recommend() of each request, in their order. Requests that users' streams can answer are
+  /// computed in one pass, the others one by one.
+  std::vector<Answer> recommend(const Tasks& tasks, std::span<const Request> requests) const {
+    std::vector<Answer> answers(requests.size());
+    std::vector<std::size_t> alone;
+    if constexpr (GroupServedModel<Model>) {
+      alone = recommend_from_streams(tasks, requests, answers);
+    } else {
+      for (std::size_t i = 0; i < requests.size(); ++i) alone.push_back(i);
+    }
+    for (const std::size_t i : alone) {
+      const auto& [task, user, history, k] = requests[i];
+      answers[i].error = error_of([&] {
+        answers[i].best =
+            user != nullptr ? recommend(tasks, task, *user, k) : recommend(tasks, task, history, k);
+      });
+    }
+    return answers;
+  }
+  std::vector<Answer> recommend(std::span<const Request> requests) const {
+    return recommend(snapshot(), requests);
   }
 
   /// The k most frequent targets, for a history without known items. The score of a target is
@@ -206,21 +238,41 @@ class Recommender {
     check_item(item);
     const Here here;
     user.items_.push_back(item);
-    try {
-      for (auto at = user.followed_.begin(); at != user.followed_.end();) {
-        const Loaded* const loaded = find_or_null(tasks, at->first);
-        if (loaded == nullptr || loaded->number != at->second.load) {
-          at = user.followed_.erase(at);
-        } else {
-          model_.advance(loaded->task, at->second.stream, item);
-          ++at;
-        }
+    advance(tasks, user, item);
+  }
+
+  /// observe() of each event. Events of one user are applied in their order; those of different
+  /// users are computed in one pass. Returns for each event what observe() of it throws, or null.
+  std::vector<std::exception_ptr> observe(const Tasks& tasks, std::span<const Event> events) const {
+    std::vector<std::exception_ptr> errors(events.size());
+    if constexpr (GroupServedModel<Model>) {
+      // A round has at most one event of each user.
+      std::vector<std::vector<std::size_t>> rounds;
+      std::unordered_map<const User*, std::size_t> events_of;
+      for (std::size_t i = 0; i < events.size(); ++i) {
+        errors[i] = error_of([&] {
+          check_user(events[i].user);
+          check_item(events[i].item);
+        });
+        if (errors[i] != nullptr) continue;
+        const std::size_t round = events_of[events[i].user]++;
+        if (round == rounds.size()) rounds.emplace_back();
+        rounds[round].push_back(i);
       }
-    } catch (...) {
-      // Streams that may have processed a part of the item are dropped; follow() rebuilds them.
-      user.followed_.clear();
-      throw;
+      for (const std::vector<std::size_t>& round : rounds)
+        observe_round(tasks, events, round, errors);
+    } else {
+      for (std::size_t i = 0; i < events.size(); ++i) {
+        errors[i] = error_of([&] {
+          check_user(events[i].user);
+          observe(tasks, *events[i].user, events[i].item);
+        });
+      }
     }
+    return errors;
+  }
+  std::vector<std::exception_ptr> observe(std::span<const Event> events) const {
+    return observe(snapshot(), events);
   }
 
   /// The state of a user as bytes, which restore() reads on any machine with the same model.
@@ -300,23 +352,131 @@ class Recommender {
     SerialLoops serial;
   };
 
+  /// What a function throws, or null.
+  template <class Function>
+  static std::exception_ptr error_of(Function&& function) {
+    try {
+      function();
+    } catch (...) {
+      return std::current_exception();
+    }
+    return nullptr;
+  }
+
+  /// The user's stream of a task, or null.
+  static const Stream* stream_or_null(const User& user, std::string_view task,
+                                      const Loaded& loaded) {
+    const auto found = user.followed_.find(task);
+    const bool follows = found != user.followed_.end() && found->second.load == loaded.number;
+    return follows ? &found->second.stream : nullptr;
+  }
+
+  /// Drops the streams of tasks that were unloaded or replaced, and calls function(task, stream)
+  /// for the others.
+  template <class Function>
+  static void for_current_streams(const Tasks& tasks, User& user, Function&& function) {
+    for (auto at = user.followed_.begin(); at != user.followed_.end();) {
+      const Loaded* const loaded = find_or_null(tasks, at->first);
+      if (loaded == nullptr || loaded->number != at->second.load) {
+        at = user.followed_.erase(at);
+      } else {
+        function(loaded->task, at->second.stream);
+        ++at;
+      }
+    }
+  }
+
+  /// Appends an item to the streams of a user.
+  void advance(const Tasks& tasks, User& user, std::int32_t item) const {
+    try {
+      for_current_streams(tasks, user, [&](const Task& task, Stream& stream) {
+        model_.advance(task, stream, item);
+      });
+    } catch (...) {
+      // Streams that may have processed a part of the item are dropped; follow() rebuilds them.
+      user.followed_.clear();
+      throw;
+    }
+  }
+
+  /// observe() of valid events of different users.
+  void observe_round(const Tasks& tasks, std::span<const Event> events,
+                     const std::vector<std::size_t>& round,
+                     std::vector<std::exception_ptr>& errors) const {
+    const Here here;
+    std::vector<StreamEvent<Model>> group;
+    std::vector<std::size_t> advancing;
+    advancing.reserve(round.size());
+    for (const std::size_t i : round) {
+      const auto& [user, item] = events[i];
+      errors[i] = error_of([&] { user->items_.push_back(item); });
+      if (errors[i] == nullptr) advancing.push_back(i);
+    }
+    const auto advance_group = [&] {
+      for (const std::size_t i : advancing) {
+        const auto& [user, item] = events[i];
+        for_current_streams(tasks, *user, [&](const Task& task, Stream& stream) {
+          group.push_back({&task, &stream, item});
+        });
+      }
+      model_.advance(std::span<const StreamEvent<Model>>(group));
+    };
+    if (error_of(advance_group) == nullptr) return;
+    // No stream has changed; the events that cannot be processed fail alone.
+    for (const std::size_t i : advancing)
+      errors[i] = error_of([&] { advance(tasks, *events[i].user, events[i].item); });
+  }
+
+  /// Answers the requests for which users have streams. Returns the other ones.
+  std::vector<std::size_t> recommend_from_streams(const Tasks& tasks,
+                                                  std::span<const Request> requests,
+                                                  std::vector<Answer>& answers) const {
+    const Here here;
+    std::vector<std::size_t> alone;
+    std::vector<std::size_t> asked;  // the request of each member of the group
+    std::vector<const Loaded*> loaded_of;
+    std::vector<StreamQuery<Model>> group;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      const auto& [task, user, history, k] = requests[i];
+      const Loaded* const loaded = user == nullptr ? nullptr : find_or_null(tasks, task);
+      const Stream* const stream =
+          loaded == nullptr ? nullptr : stream_or_null(*user, task, *loaded);
+      if (stream == nullptr || user->items_.empty() || k < 1) {
+        alone.push_back(i);
+        continue;
+      }
+      asked.push_back(i);
+      loaded_of.push_back(loaded);
+      group.push_back({&loaded->task, stream});
+    }
+    std::vector<bool> is_answered(asked.size());
+    const auto take = [&](std::size_t at, Tensor scores) {
+      const std::size_t i = asked[at];
+      answers[i].error = error_of([&] {
+        answers[i].best =
+            best(*loaded_of[at], std::move(scores), requests[i].user->items_, requests[i].k);
+      });
+      is_answered[at] = true;
+    };
+    const auto answer_group = [&] {
+      model_.scores(std::span<const StreamQuery<Model>>(group), take);
+    };
+    if (error_of(answer_group) == nullptr) return alone;
+    // The requests that cannot be computed fail alone.
+    for (std::size_t at = 0; at < asked.size(); ++at)
+      if (!is_answered[at]) alone.push_back(asked[at]);
+    return alone;
+  }
+
+  static void check_user(const User* user) {
+    if (user == nullptr) throw OptionError("Recommender: expected an event of a user, got none");
+  }
+
   static const Loaded* find_or_null(const Tasks& tasks, std::string_view name) {
-    const auto found = tasks.map_->find(name);
-    return found == tasks.map_->end() ? nullptr : found->second.get();
+    return detail::LoadedTasks<Loaded>::find_or_null(*tasks.map_, name);
   }
-
-  static std::vector<std::string> names_of(const Tasks& tasks) {
-    std::vector<std::string> names;
-    for (const auto& [name, task] : *tasks.map_) names.push_back(name);
-    return names;
-  }
-
   static const Loaded& find(const Tasks& tasks, std::string_view name) {
-    if (const Loaded* const loaded = find_or_null(tasks, name)) return *loaded;
-    std::string known;
-    for (const std::string& each : names_of(tasks)) known += (known.empty() ? "" : ", ") + each;
-    throw OptionError(
-        detail::concat("unknown task '", name, "'; loaded: ", known.empty() ? "none" : known));
+    return detail::LoadedTasks<Loaded>::find(*tasks.map_, name);
   }
 
   static const Loaded& checked(const Tasks& tasks, std::string_view task, std::int64_t k) {
@@ -361,9 +521,7 @@ class Recommender {
 
   Model model_;
   Vocabulary items_;
-  mutable std::shared_mutex mutex_;
-  std::shared_ptr<const TaskMap> tasks_;  ///< replaced as a whole
-  std::uint64_t loads_ = 0;
+  detail::LoadedTasks<Loaded> tasks_;
 };
 
 }  // namespace refrain
