@@ -30,7 +30,9 @@ if (($# > 0)); then
 else
   run_tests
   "$folder/examples/layer_tour" > /dev/null || status=$?
-  bash tests/examples/peterrec.sh "$PWD/$folder/examples/peterrec" || status=$?
+  for part in options tasks resume search compare; do
+    bash "tests/examples/peterrec_$part.sh" "$PWD/$folder/examples/peterrec" || status=$?
+  done
   bash tests/examples/cmnrec.sh "$PWD/$folder/examples/cmnrec" || status=$?
   bash tests/examples/intake.sh "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
   bash tests/examples/store.sh "$PWD/$folder/examples/peterrec" "$PWD/$folder/examples/cmnrec" || status=$?
