@@ -253,7 +253,8 @@ std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask>
         at_once, with_commas(available >> 20), with_commas(needed >> 20)));
   }
   fmt::print("{} in one pass, {} at a time: {:.1f} MiB for parameters, gradients and optimizer\n",
-             counted(std::ssize(tasks), "training"), at_once, static_cast<double>(needed) / 1048576);
+             counted(std::ssize(tasks), "training"), at_once,
+             static_cast<double>(needed) / 1048576);
   examples::flush_output();
   return at_once;
 }

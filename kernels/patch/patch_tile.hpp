@@ -25,8 +25,8 @@ struct PatchPanels {
 /// The pass whose products read the weights of a patch: forward as they are, backward transposed.
 enum class PatchPass : std::uint8_t { forward, backward };
 
-/// The panels of a patch for the forward pass. With `in_place` matrices whose rows are whole vectors
-/// are read where they are; the others are packed, `down` to `first` and `up` to `second`.
+/// The panels of a patch for the forward pass. With `in_place`, matrices whose rows are whole
+/// vectors are read where they are; the others are packed, `down` to `first` and `up` to `second`.
 template <class T>
 PatchPanels<T> forward_panels(const PatchSegment<T>& segment, std::int64_t channels, bool in_place,
                               T* first, T* second) {
