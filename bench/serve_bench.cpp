@@ -1,6 +1,6 @@
 /// Events and requests of 1,000 followed users of one base, in micro-batches and one at a time.
 ///
-/// 8 blocks, C = 64, D = 16, serial patches at both convolutions: 16 slots, 136 KB of patches a
+/// 8 blocks, C = 64, D = 16, serial patches at both convolutions: 16 slots, 138 KB of patches a
 /// task. Arguments: tasks, which the users share evenly, and members of a micro-batch; 0 members:
 /// one at a time by the functions for one. One thread. Compare the lines of one run with
 /// --benchmark_enable_random_interleaving=true.

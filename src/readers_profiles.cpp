@@ -196,10 +196,6 @@ class ProfileLines {
   Profiles profiles_;
 };
 
-}  // namespace
-
-namespace {
-
 /// Calls function(part) for the parts of a text between '|', without the empty ones.
 template <class Function>
 void for_each_part(std::string_view text, Function&& function) {

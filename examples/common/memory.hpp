@@ -5,9 +5,8 @@
 
 namespace refrain::examples {
 
-/// The bytes that this process can still use: the least of the machine's available memory, what its
-/// control group (version 2) leaves, and its limit of address space. A limit that cannot be read is
-/// none.
+/// The bytes that this process can still use: the least of what the machine, its control groups
+/// (version 2) and its limit of address space leave. A limit that cannot be read is none.
 std::int64_t available_memory();
 
 }  // namespace refrain::examples

@@ -101,14 +101,13 @@ bool pretrain_base(const Comparison& comparison) {
 /// What compare prints of a task.
 struct TaskTable {
   std::vector<Line> lines;
-  const char* shown_title = nullptr;  ///< of the method whose recommendations are shown
-  std::unique_ptr<TaskNetwork> shown = {};
+  std::string users{};  ///< recommendations to some users
 };
 
 /// Trains and measures the methods on all tasks and adds their lines to the table of each. Returns
 /// false for an interrupted run.
-bool run_methods(const Comparison& comparison, std::span<const TaskData> tasks,
-                 std::span<TaskTable> tables) {
+bool run_methods(const Comparison& comparison, const CompareData& data,
+                 std::span<const TaskData> tasks, std::span<TaskTable> tables) {
   const Options& options = comparison.options;
   std::vector<MethodName> chosen = options.compare.methods;
   if (chosen.empty()) {
@@ -116,28 +115,26 @@ bool run_methods(const Comparison& comparison, std::span<const TaskData> tasks,
   }
   std::vector<double> shares = options.compare.few_shot;
   shares.push_back(1);
+  const InterruptGuard guard;
   for (const double share : shares) {
     for (const MethodName name : chosen) {
       const Method& own = method(name);
       const std::size_t step = is_one_pass(options, own) ? tasks.size() : 1;
       for (std::size_t first = 0; first < tasks.size(); first += step) {
-        std::vector<MeasuredMethod> results =
-            run_method(comparison, tasks.subspan(first, step), own, share);
-        if (results.empty()) {
-          fmt::print(
-              "\ninterrupted in {}, {}: this method is in no table, and later methods were not "
-              "trained\n",
-              step == 1 ? "task " + tasks[first].name : counted(std::ssize(tasks), "task"),
-              own.title);
-          return false;
-        }
-        for (std::size_t i = 0; i < step; ++i) {
+        const MethodResult result = run_method(comparison, tasks.subspan(first, step), own, share);
+        for (std::size_t i = 0; i < result.tasks.size(); ++i) {
+          const TaskData& task = tasks[first + i];
           TaskTable& table = tables[first + i];
-          table.lines.push_back(std::move(results[i].line));
-          if (table.shown != nullptr && (share < 1 || name != chosen.front())) continue;
-          table.shown_title = own.title;
-          table.shown = std::move(results[i].last);
+          const auto& [line, network] = result.tasks[i];
+          table.lines.push_back(line);
+          if (!table.users.empty() && (share < 1 || name != chosen.front())) continue;
+          table.users = users_text(comparison, task, {own.title, scorer_of(task, *network)},
+                                   data.of(task.kind).titles);
         }
+        if (result.is_complete && !InterruptGuard::requested()) continue;
+        fmt::print("\ninterrupted in {}{}: what was not complete is in no table\n",
+                   step == 1 ? "task " + tasks[first].name + ", " : "", own.title);
+        return false;
       }
     }
   }
@@ -145,22 +142,22 @@ bool run_methods(const Comparison& comparison, std::span<const TaskData> tasks,
 }
 
 /// Trains, measures and prints the methods on all tasks. Returns false for an interrupted run, of
-/// which only the complete methods are printed.
+/// which only the complete results are printed.
 bool compare_methods(const Comparison& comparison, const CompareData& data,
                      std::span<const TaskData> tasks) {
   std::vector<TaskTable> tables(tasks.size());
-  const bool is_complete = run_methods(comparison, tasks, tables);
+  const bool is_complete = run_methods(comparison, data, tasks, tables);
   std::vector<std::vector<Line>> of_profiles;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     const TaskData& task = tasks[i];
-    auto& [lines, title, shown] = tables[i];
+    auto& [lines, users] = tables[i];
     if (lines.empty()) continue;
     if (is_complete) {
       for (Line& line : run_references(comparison, task)) lines.push_back(std::move(line));
     }
     print_table(comparison, task, lines);
     if (!is_complete) continue;
-    print_users(comparison, task, {title, scorer_of(task, *shown)}, data.of(task.kind).titles);
+    fmt::print("{}", users);
     if (task.is_profile()) of_profiles.push_back(std::move(lines));
   }
   if (of_profiles.size() > 1) print_summary(of_profiles);
@@ -182,11 +179,9 @@ Outcome compare(const Options& given) {
   examples::RunLog log(options.run.log);
   const CompareData data = read_compare_data(options);
   const NewBase base = is_pretrained ? stored_base(options) : new_base(options, data.raw);
-  // All tasks are created first, so that missing data is reported before hours of training.
-  std::vector<TaskData> tasks;
-  for (const std::string& name : options.task.names) {
-    tasks.push_back(task_data(data.of(task_kind(name)), base.vocabulary, name, options.data));
-  }
+  const std::vector<TaskData> tasks = make_tasks(
+      [&](const std::string& name) -> const RawData& { return data.of(task_kind(name)); },
+      base.vocabulary, options);
   const PretrainData pretraining =
       pretrain_data(data.raw, base.vocabulary, options.data, options.base.causal);
   const NextItNet& network = *base.network;

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
+#include <utility>
 
 #include "peterrec/together.hpp"
 
@@ -14,30 +16,42 @@ namespace {
 struct Run {
   const TaskData* task = nullptr;
   std::shared_ptr<const TransferExamples> examples{};
-  Options options{};  ///< with the learning rate
+  const Options* options = nullptr;  ///< with the learning rate
   TrainPlace place{};
 };
 
+/// The options of each learning rate.
+std::vector<Options> options_of_rates(const Options& options) {
+  std::vector<Options> all{options};
+  if (!options.compare.learning_rates.empty())
+    all.assign(options.compare.learning_rates.size(), options);
+  for (std::size_t i = 0; i < options.compare.learning_rates.size(); ++i)
+    all[i].finetune.learning_rate = options.compare.learning_rates[i];
+  return all;
+}
+
 /// The runs of a method on tasks: for each task and seed, those of all learning rates.
 std::vector<Run> runs_of(const Comparison& comparison, std::span<const TaskData> tasks,
-                         const Method& method, double share) {
+                         const Method& method, double share, std::span<const Options> of_rates) {
   const Options& options = comparison.options;
-  std::vector<double> rates = options.compare.learning_rates;
-  if (rates.empty()) rates.push_back(options.finetune.learning_rate);
   std::vector<Run> runs;
   for (const TaskData& task : tasks) {
     for (std::int64_t s = 0; s < options.compare.seeds; ++s) {
-      Run run{.task = &task, .options = options};
-      run.place =
-          examples::training_place(options.run, comparison.log, task.name + ", " + method.title);
+      Run run{.task = &task};
+      const std::string label = task.name + ", " + method.title;
+      run.place = examples::training_place(options.run, comparison.log, label);
       run.place.seed = options.run.seed + static_cast<std::uint64_t>(s);
       run.place.is_one_of_many = true;
       run.examples = share < 1 ? std::make_shared<TransferExamples>(
                                      sample_examples(task.training, share, run.place.seed))
                                : std::shared_ptr<const TransferExamples>(std::shared_ptr<void>(),
                                                                          &task.training);
-      for (const double rate : rates) {
-        run.options.finetune.learning_rate = rate;
+      for (const Options& own : of_rates) {
+        run.options = &own;
+        if (of_rates.size() > 1) {
+          run.place.label =
+              fmt::format("{}, learning rate {:g}", label, own.finetune.learning_rate);
+        }
         runs.push_back(run);
       }
     }
@@ -48,7 +62,7 @@ std::vector<Run> runs_of(const Comparison& comparison, std::span<const TaskData>
 std::unique_ptr<TaskNetwork> untrained_network(const Comparison& comparison, const Method& method,
                                                const Run& run) {
   Random random(run.place.seed, 0x7461736B);
-  return std::make_unique<TaskNetwork>(comparison.base, method, run.options.task, *run.task,
+  return std::make_unique<TaskNetwork>(comparison.base, method, run.options->task, *run.task,
                                        random);
 }
 
@@ -61,10 +75,12 @@ bool train_in_turn(const Comparison& comparison, const Method& method, std::span
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const Run& run = runs[i];
     std::unique_ptr<TaskNetwork> network = untrained_network(comparison, method, run);
-    TrainReport report = train_task(*network, *run.task, *run.examples, run.options, run.place,
+    TrainReport report = train_task(*network, *run.task, *run.examples, *run.options, run.place,
                                     method.joint ? &comparison.source : nullptr);
     if (report.interrupted) return false;
     finished(i, std::move(report), std::move(network));
+    const bool is_last = i + 1 == runs.size();
+    if (!is_last && InterruptGuard::requested()) return false;  // while it was measured
   }
   return true;
 }
@@ -74,21 +90,23 @@ bool train_in_one_pass(const Comparison& comparison, const Method& method,
                        std::span<const Run> runs, const Finished& finished) {
   std::vector<PreparedTask> prepared;
   for (const Run& run : runs) {
-    TrainPlace place = run.place;
-    place.is_quiet = true;
-    prepared.push_back({.network = [&] { return untrained_network(comparison, method, run); },
-                        .parameters = untrained_network(comparison, method, run)->parameter_count(),
-                        .task = run.task,
-                        .examples = run.examples.get(),
-                        .options = &run.options,
-                        .place = std::move(place)});
+    const bool is_known = !prepared.empty() && prepared.back().task == run.task;
+    PreparedTask& own = prepared.emplace_back();
+    own.network = [&] { return untrained_network(comparison, method, run); };
+    own.parameters = is_known ? prepared.end()[-2].parameters : own.network()->parameter_count();
+    own.task = run.task;
+    own.examples = run.examples.get();
+    own.options = run.options;
+    own.place = run.place;
+    own.place.is_quiet = true;
   }
-  const std::int64_t at_once = tasks_at_once(comparison.options, prepared);
+  const std::int64_t at_once = choose_tasks_at_once(comparison.options, *comparison.base, prepared);
   std::size_t trained = 0;
   train_together(*comparison.base, method.title, prepared, at_once, [&](TrainedTask task) {
     if (!task.error.empty()) throw DivergedError(runs[task.number].place.label + ": " + task.error);
     if (task.report.interrupted) return;
-    task.report.seconds_per_epoch /= static_cast<double>(at_once);
+    // The time of a pass belongs to all of its tasks.
+    task.report.seconds_per_epoch = std::numeric_limits<double>::quiet_NaN();
     finished(task.number, std::move(task.report), std::move(task.network));
     ++trained;
   });
@@ -112,8 +130,9 @@ void average(Line& line, const std::vector<std::vector<Figure>>& of_seed) {
 void write(examples::RunLog& log, const TaskData& task, const Line& line) {
   std::vector<MetricLog::Number> numbers{{"share", line.share},
                                          {"trained", static_cast<double>(line.trained)},
-                                         {"seconds_per_epoch", line.seconds_per_epoch},
                                          {"epochs", static_cast<double>(line.epochs)}};
+  if (!std::isnan(line.seconds_per_epoch))
+    numbers.emplace_back("seconds_per_epoch", line.seconds_per_epoch);
   for (const Figure& figure : line.figures) numbers.emplace_back(figure.column, figure.value);
   const std::vector<MetricLog::Text> texts{{"task", task.name}, {"method", line.method}};
   log.write(numbers, texts);
@@ -134,13 +153,18 @@ class MethodResults {
         trained_(tasks.size() * seeds_) {}
 
   /// Adds the result of a run of runs_of(). Of the learning rates of a seed, the one that is best
-  /// on the validation part stays.
+  /// on the validation part stays; of equally good ones, the first.
   void add(std::size_t number, TrainReport report, std::unique_ptr<TaskNetwork> network) {
     Trained& trained = trained_[number / rates_];
     const TaskData& task = tasks_[number / rates_ / seeds_];
     // The figure of a profile task is a cross-entropy, for which smaller is better.
-    if (trained.network == nullptr || (task.is_profile() ? report.best < trained.report.best
-                                                         : report.best > trained.report.best)) {
+    const auto loss = [&](const TrainReport& of) {
+      if (std::isnan(of.best)) return std::numeric_limits<double>::infinity();
+      return task.is_profile() ? of.best : -of.best;
+    };
+    if (trained.network == nullptr ||
+        std::pair(loss(report), number) < std::pair(loss(trained.report), trained.number)) {
+      trained.number = number;
       trained.report = std::move(report);
       trained.network = std::move(network);
     }
@@ -148,12 +172,16 @@ class MethodResults {
     while (next_ < trained_.size() && trained_[next_].runs == rates_) measure_next();
   }
 
-  /// The result of each task. Without effect on the log for tasks that are not complete.
-  std::vector<MeasuredMethod> finish() && { return std::move(measured_); }
+  /// The results of the tasks whose seeds are complete: the first ones.
+  std::vector<MeasuredMethod> finish() && {
+    measured_.resize(next_ / seeds_);
+    return std::move(measured_);
+  }
 
  private:
   struct Trained {
-    std::size_t runs = 0;  ///< number of learning rates
+    std::size_t runs = 0;    ///< number of learning rates
+    std::size_t number = 0;  ///< of the run that stays
     TrainReport report{};
     std::unique_ptr<TaskNetwork> network{};
   };
@@ -198,10 +226,10 @@ class MethodResults {
 
 }  // namespace
 
-std::vector<MeasuredMethod> run_method(const Comparison& comparison,
-                                       std::span<const TaskData> tasks, const Method& method,
-                                       double share) {
-  const std::vector<Run> runs = runs_of(comparison, tasks, method, share);
+MethodResult run_method(const Comparison& comparison, std::span<const TaskData> tasks,
+                        const Method& method, double share) {
+  const std::vector<Options> of_rates = options_of_rates(comparison.options);
+  const std::vector<Run> runs = runs_of(comparison, tasks, method, share, of_rates);
   MethodResults results(comparison, tasks, method, share);
   const bool is_pass = runs.size() > 1 && is_one_pass(comparison.options, method);
   const auto train = is_pass ? train_in_one_pass : train_in_turn;
@@ -210,7 +238,7 @@ std::vector<MeasuredMethod> run_method(const Comparison& comparison,
             [&](std::size_t number, TrainReport report, std::unique_ptr<TaskNetwork> network) {
               results.add(number, std::move(report), std::move(network));
             });
-  return is_complete ? std::move(results).finish() : std::vector<MeasuredMethod>();
+  return {.tasks = std::move(results).finish(), .is_complete = is_complete};
 }
 
 bool is_one_pass(const Options& options, const Method& method) {

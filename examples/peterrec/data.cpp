@@ -167,7 +167,12 @@ void expand_tasks(Options& options) {
       options.data.profiles,
       {.skip_bad_lines = options.data.skip_bad_lines, .user_column = options.data.user_column});
   names.clear();
+  options.task.is_all = true;
   const auto add = [&](const Profiles::Attribute& attribute) {
+    if (task_kind(attribute.name) != TaskKind::profile || attribute.name == base_task) {
+      examples::say("attribute {}: the name is reserved, no task\n", attribute.name);
+      return;
+    }
     std::vector<std::int32_t> values = attribute.of_user;
     std::erase(values, absent_id);
     if (std::ranges::adjacent_find(values, std::ranges::not_equal_to()) != values.end()) {
@@ -239,18 +244,45 @@ TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::
   return task;
 }
 
-void expect_memory(const TaskData& task, std::int64_t count) {
+namespace {
+
+/// Throws OptionError when, after the first of `count` tasks, the others need more memory than is
+/// available. Each is taken to have as many examples as the first.
+void expect_memory(const TaskData& first, std::int64_t count) {
   std::int64_t bytes = 0;
-  for (const RaggedIds* rows : {&task.sources, &task.seen}) {
+  for (const RaggedIds* rows : {&first.sources, &first.seen}) {
     bytes += rows->rows() * std::int64_t{sizeof(std::int64_t)};
     if (rows->file() == nullptr) bytes += rows->total() * std::int64_t{sizeof(std::int32_t)};
   }
+  const std::int64_t needed = bytes * (count - 1);
   const std::int64_t available = examples::available_memory();
-  if (bytes <= available / count) return;
+  if (needed <= available) return;
   throw OptionError(fmt::format(
-      "--task: expected at most {} MiB, the available memory, for the histories of {} tasks, got "
-      "{} MiB; a sequence store (`peterrec prepare`) keeps histories on the disk",
-      with_commas(available >> 20), count, with_commas((bytes >> 20) * count)));
+      "--task: expected at most {} MiB, the available memory, for the histories of {} more tasks, "
+      "got {} MiB; a sequence store (`peterrec prepare`) keeps histories on the disk",
+      with_commas(available >> 20), count - 1, with_commas(needed >> 20)));
+}
+
+}  // namespace
+
+std::vector<TaskData> make_tasks(const std::function<const RawData&(const std::string&)>& raw,
+                                 const Vocabulary& vocabulary, Options& options) {
+  std::vector<TaskData> tasks;
+  std::vector<std::string> names;
+  for (const std::string& name : options.task.names) {
+    try {
+      tasks.push_back(task_data(raw(name), vocabulary, name, options.data));
+      names.push_back(name);
+    } catch (const OptionError& error) {
+      if (!options.task.is_all) throw;
+      examples::say("{}; left out\n", error.what());
+      continue;
+    }
+    if (tasks.size() == 1) expect_memory(tasks.front(), std::ssize(options.task.names));
+  }
+  if (tasks.empty()) throw OptionError("--task all: expected an attribute with a task, got none");
+  options.task.names = std::move(names);
+  return tasks;
 }
 
 }  // namespace refrain::peterrec

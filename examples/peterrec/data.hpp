@@ -1,6 +1,7 @@
 #pragma once
 /// Reads files and prepares the data that the networks train on.
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -66,7 +67,7 @@ inline constexpr const char* base_task = "base";
 inline constexpr const char* all_tasks = "all";
 /// Replaces all_tasks by the attributes of --profiles that have at least two values, and by each
 /// value of an attribute with several values of a user, one against all; prints which ones have
-/// fewer. Throws OptionError without --profiles, and beside other names.
+/// fewer or a reserved name. Throws OptionError without --profiles, and beside other names.
 void expand_tasks(Options& options);
 /// Throws OptionError for an empty list of tasks, for a task that is given twice or named
 /// base_task, and for label smoothing without a task of profiles.
@@ -83,14 +84,17 @@ struct TaskData : TransferDataset {
   bool is_profile() const noexcept { return kind == TaskKind::profile; }
 };
 
+/// Creates the tasks of the options from the data that `raw(name)` returns. All are created before
+/// the first is trained, so that missing data is reported early. Attributes of all_tasks that give
+/// no task are printed, and leave the options. Throws OptionError as task_data() does, when no task
+/// remains, and when the examples need more memory than is available.
+std::vector<TaskData> make_tasks(const std::function<const RawData&(const std::string&)>& raw,
+                                 const Vocabulary& vocabulary, Options& options);
+
 /// Creates a task from the data. `targets` of a patch file keep their numbering. Throws OptionError
 /// when the data lacks information that the task requires.
 TaskData task_data(const RawData& raw, const Vocabulary& vocabulary, const std::string& name,
                    const DataOptions& options, const Vocabulary* targets = nullptr);
-
-/// Throws OptionError when `count` tasks with as many examples as this one need more memory than is
-/// available.
-void expect_memory(const TaskData& task, std::int64_t count);
 
 }  // namespace refrain::peterrec
 

@@ -20,6 +20,22 @@ namespace {
 
 using examples::concat;
 
+/// The names of tasks as parts of file names. An attribute may have any name, so each '/' becomes
+/// '_', or %2F where another task has that name.
+std::vector<std::string> file_names(const std::vector<std::string>& tasks) {
+  std::vector<std::string> names;
+  for (std::string name : tasks) {
+    std::replace(name.begin(), name.end(), '/', '_');
+    names.push_back(std::move(name));
+  }
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    if (names[i] == tasks[i] || std::ranges::count(names, names[i]) == 1) continue;
+    names[i].clear();
+    for (const char each : tasks[i]) names[i] += each == '/' ? "%2F" : std::string(1, each);
+  }
+  return names;
+}
+
 /// The file of each task.
 std::vector<std::string> patch_paths(const Options& options) {
   const std::vector<std::string>& names = options.task.names;
@@ -29,10 +45,7 @@ std::vector<std::string> patch_paths(const Options& options) {
                              options.patch_files.size()));
   }
   std::vector<std::string> paths;
-  for (std::string name : names) {
-    std::replace(name.begin(), name.end(), '/', '_');  // an attribute may have any name
-    paths.push_back(name + ".patch.safetensors");
-  }
+  for (const std::string& name : file_names(names)) paths.push_back(name + ".patch.safetensors");
   return paths;
 }
 
@@ -80,12 +93,15 @@ struct Job {
   std::unique_ptr<TaskNetwork> network{};
   PatchNote note{};
   TrainPlace place{};
+  bool is_quiet = false;  ///< one of so many that the table alone shows it
   bool has_begun = false;
-  std::string error{};            ///< why no file was written
-  std::int64_t epochs = 0;        ///< of a finished training
-  std::vector<Figure> figures{};  ///< of a finished training, on the test part
+  std::string error{};                         ///< why no file was written
+  bool is_shared_error = true;                 ///< all processes have the error
+  std::int64_t epochs = 0;                     ///< of a finished training
+  std::vector<Figure> figures{};               ///< of a finished training, on the test part
+  std::vector<std::vector<Figure>> counted{};  ///< those of the references
 
-  bool is_trained() const { return !figures.empty(); }
+  bool is_trained() const { return !figures.empty() && error.empty(); }
 };
 
 /// Searches the learning rate and sets it in the job. Returns false when the search was
@@ -119,10 +135,11 @@ bool prepare(const LoadedBase& base, examples::RunLog& log, Job& job) {
               .users = task.users,
               .test_users = task.test_hash,
               .length = task.length};
-  fmt::print("task {}: {} training examples, {} targets; {} of {} parameters are trained\n",
-             task.name, with_commas(task.training.size()), with_commas(task.targets.size()),
-             with_commas(job.network->trainable_count()),
-             with_commas(base.network->parameter_count() + job.network->parameter_count()));
+  if (!job.is_quiet)
+    fmt::print("task {}: {} training examples, {} targets; {} of {} parameters are trained\n",
+               task.name, with_commas(task.training.size()), with_commas(task.targets.size()),
+               with_commas(job.network->trainable_count()),
+               with_commas(base.network->parameter_count() + job.network->parameter_count()));
   job.place = examples::training_place(options.run, log, task.name, options.state_file);
   if (options.search.is_on) {
     job.place.setting["data"] = hash_of(task);
@@ -154,18 +171,33 @@ void print_figures(const LoadedBase& base, const Job& job) {
   }
 }
 
+/// Prints the tasks whose training has not begun.
+void print_untrained(const std::vector<Job>& jobs) {
+  constexpr std::int64_t most = 5;
+  std::int64_t count = 0;
+  std::string names;
+  for (const Job& job : jobs) {
+    if (job.has_begun) continue;
+    if (++count <= most) names += (names.empty() ? "" : ", ") + job.task->name;
+  }
+  if (count == 0) return;
+  fmt::print("{} not trained: {}{}\n",
+             count == 1 ? "1 task was" : fmt::format("{} tasks were", count), names,
+             count > most ? ", ..." : "");
+}
+
 /// Trains the jobs one after the other.
 Outcome train_in_turn(const LoadedBase& base, examples::RunLog& log, std::vector<Job>& jobs) {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     Job& job = jobs[i];
+    job.has_begun = true;
     if (prepare(base, log, job) && save(base, job,
                                         train_task(*job.network, *job.task, job.task->training,
                                                    job.options, job.place)) == Outcome::done) {
       print_figures(base, job);
       continue;
     }
-    for (std::size_t later = i + 1; later < jobs.size(); ++later)
-      fmt::print("task {} was not trained\n", jobs[later].task->name);
+    print_untrained(jobs);
     return Outcome::interrupted;
   }
   return Outcome::done;
@@ -182,16 +214,17 @@ void print_table(const std::vector<Job>& jobs) {
   std::size_t width = 4;
   for (const Job& job : jobs) width = std::max(width, job.task->name.size());
   fmt::print("\n{:<{}} {:>9} {:>8} {:>7}  {}\n", "task", width, "training", "targets", "epochs",
-             "figures of the test part, and of the most frequent target");
+             "figures of the test part (and of the references that finetune prints for one task)");
   for (const Job& job : jobs) {
     if (!job.is_trained()) continue;
-    const std::vector<Figure> frequent = test_figures(job, popularity(*job.task).scorer).list();
     fmt::print("{:<{}} {:>9} {:>8} {:>7}", job.task->name, width,
                with_commas(job.task->training.size()), with_commas(job.task->targets.size()),
                job.epochs);
-    for (std::size_t i = 0; i < frequent.size(); ++i) {
-      fmt::print("  {} {:.4f} ({:.4f})", job.figures[i].column, job.figures[i].value,
-                 frequent[i].value);
+    for (std::size_t i = 0; i < job.figures.size(); ++i) {
+      std::string counted;
+      for (const std::vector<Figure>& each : job.counted)
+        counted += fmt::format("{}{:.4f}", counted.empty() ? "" : ", ", each[i].value);
+      fmt::print("  {} {:.4f} ({})", job.figures[i].column, job.figures[i].value, counted);
     }
     fmt::print("\n");
   }
@@ -206,12 +239,17 @@ void finish(const LoadedBase& base, Job& job, TrainedTask trained) {
   job.network = std::move(trained.network);
   if (!trained.report.interrupted) {
     job.figures = test_figures(job, scorer_of(*job.task, *job.network)).list();
+    for (const Reference& reference : references(*job.task, *base.network))
+      job.counted.push_back(test_figures(job, reference.scorer).list());
     job.epochs = trained.report.epochs;
   }
   try {
     save(base, job, trained.report);
-  } catch (const Error& error) {  // the other tasks go on
+  } catch (const OptionError& error) {  // the other tasks go on
     job.error = error.what();
+  } catch (const Error& error) {
+    job.error = error.what();
+    job.is_shared_error = false;
   }
   job.network.reset();
 }
@@ -232,24 +270,26 @@ Outcome train_in_one_pass(const LoadedBase& base, examples::RunLog& log, std::ve
          .place = job.place});
     job.network.reset();
   }
-  const std::int64_t at_once = tasks_at_once(jobs.front().options, prepared);
+  const std::int64_t at_once = choose_tasks_at_once(jobs.front().options, *base.network, prepared);
   train_together(*base.network, "fine-tuning", prepared, at_once, [&](TrainedTask trained) {
     Job& job = jobs[trained.number];
     finish(base, job, std::move(trained));
   });
   bool is_interrupted = false;
-  bool has_trained = false;
+  bool has_trained = false, is_shared_error = true;
   std::string failed;
   for (const Job& job : jobs) {
     has_trained = has_trained || job.is_trained();
     if (!job.error.empty()) {
       failed += fmt::format("{}task {}: {}", failed.empty() ? "" : "\n", job.task->name, job.error);
+      is_shared_error = is_shared_error && job.is_shared_error;
     } else if (!job.is_trained()) {
       is_interrupted = true;
-      if (!job.has_begun) fmt::print("task {} was not trained\n", job.task->name);
     }
   }
+  print_untrained(jobs);
   if (has_trained) print_table(jobs);
+  if (!failed.empty() && is_shared_error) throw DivergedError(failed);
   if (!failed.empty()) throw Error(failed);
   return is_interrupted ? Outcome::interrupted : Outcome::done;
 }
@@ -266,8 +306,6 @@ Outcome finetune(const Options& given) {
   if (options.search.is_on) examples::candidates_of(options.search);
   const std::vector<std::string> paths = patch_paths(options);
   examples::expect_split(options.data.split);
-  if (names.size() > 1 && !options.state_file.empty())
-    throw OptionError(concat("--resume: expected one --task, got ", names.size()));
   examples::CommandFiles files = common_files(options, examples::named_files("--out", paths));
   files.read.push_back({"--model", options.base_file});
   examples::expect_files(files);
@@ -278,11 +316,10 @@ Outcome finetune(const Options& given) {
   }
   const RawData raw = read_data(options.data);
   expect_length(raw, options.data);
-  // All tasks are created first, so that an error in one is reported before another is trained.
-  std::vector<TaskData> tasks;
-  for (const std::string& name : names) {
-    const TaskData& task = tasks.emplace_back(task_data(raw, base.vocabulary, name, options.data));
-    if (tasks.size() == 1) expect_memory(task, std::ssize(names));
+  const std::vector<std::string> all = names;
+  const std::vector<TaskData> tasks = make_tasks(
+      [&](const std::string&) -> const RawData& { return raw; }, base.vocabulary, options);
+  for (const TaskData& task : tasks) {
     examples::expect_storable(task.targets,
                               task.kind == TaskKind::items
                                   ? concat("--target-min-count ", options.data.target_min_count)
@@ -291,8 +328,14 @@ Outcome finetune(const Options& given) {
       examples::expect_searchable(task.training.size(), task.validation.size());
   }
   std::vector<Job> jobs;
-  for (std::size_t i = 0; i < tasks.size(); ++i)
-    jobs.push_back({.task = &tasks[i], .path = paths[i], .options = options});
+  const std::vector<std::string> parts = file_names(all);
+  for (const TaskData& task : tasks) {
+    const std::size_t i = static_cast<std::size_t>(std::ranges::find(all, task.name) - all.begin());
+    Job& job = jobs.emplace_back(Job{.task = &task, .path = paths[i], .options = options});
+    job.is_quiet = tasks.size() > 10;
+    if (all.size() > 1 && !options.state_file.empty())
+      job.options.state_file = options.state_file + "." + parts[i];
+  }
   const bool is_one_pass = jobs.size() > 1 && fits_one_pass(options, options.task.insertion);
   return is_one_pass ? train_in_one_pass(base, log, jobs) : train_in_turn(base, log, jobs);
 }

@@ -70,6 +70,7 @@ struct TaskOptions {
   Negatives negatives = Negatives::uniform;
   double rho = 0.3;
   double smoothing = 0;      ///< label smoothing of the tasks of profiles
+  bool is_all = false;       ///< the names are those of all attributes
   std::int64_t at_once = 0;  ///< tasks that train in one pass; 0: tasks_at_once()
 };
 

@@ -215,16 +215,32 @@ TaskBank bank_for(const NextItNet& base, std::span<const PreparedTask> tasks,
                          .tcl_id = options.tcl_id});
 }
 
-/// Memory of the parameters, gradients, moments and best parameters of the tasks that train at a
-/// time, in bytes.
-std::int64_t training_bytes(std::span<const PreparedTask> tasks, std::int64_t at_once) {
-  std::vector<std::int64_t> sizes;
-  for (const PreparedTask& each : tasks) sizes.push_back(each.parameters);
-  std::sort(sizes.rbegin(), sizes.rend());
-  const std::int64_t largest = std::accumulate(
-      sizes.begin(), sizes.begin() + std::min(at_once, std::ssize(sizes)), std::int64_t{0});
-  constexpr std::int64_t copies = 5;
-  return copies * largest * static_cast<std::int64_t>(sizeof(float));
+/// The sum of the `count` largest numbers.
+std::int64_t sum_of_largest(std::vector<std::int64_t> numbers, std::int64_t count) {
+  std::sort(numbers.rbegin(), numbers.rend());
+  numbers.resize(static_cast<std::size_t>(std::min(count, std::ssize(numbers))));
+  return std::accumulate(numbers.begin(), numbers.end(), std::int64_t{0});
+}
+
+/// Memory, in bytes, of the tasks that train at a time.
+struct TrainingBytes {
+  std::int64_t parameters = 0;  ///< with gradients, moments and best parameters
+  std::int64_t step = 0;        ///< about what a training step saves for its backward pass
+};
+TrainingBytes training_bytes(const NextItNet& base, std::span<const PreparedTask> tasks,
+                             std::int64_t at_once) {
+  std::vector<std::int64_t> parameters, batches;
+  for (const PreparedTask& each : tasks) {
+    parameters.push_back(each.parameters);
+    batches.push_back(fine_tuning_batch(each.options->finetune, each.examples->size()));
+  }
+  const std::int64_t sequences =
+      sum_of_largest(batches, at_once) / tasks.front().options->finetune.slices;
+  constexpr std::int64_t copies = 5, tensors_of_a_block = 7;
+  constexpr std::int64_t size = sizeof(float);
+  return {.parameters = copies * size * sum_of_largest(parameters, at_once),
+          .step = tensors_of_a_block * base.blocks() * size * sequences *
+                  tasks.front().task->length * base.channels()};
 }
 
 }  // namespace
@@ -234,7 +250,8 @@ bool fits_one_pass(const Options& options, Insertion insertion) {
          options.run.device == Device::cpu;
 }
 
-std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask> tasks) {
+std::int64_t choose_tasks_at_once(const Options& options, const NextItNet& base,
+                                  std::span<const PreparedTask> tasks) {
   constexpr std::int64_t sequences = 256;
   std::int64_t at_once = options.task.at_once;
   if (at_once == 0) {
@@ -244,17 +261,23 @@ std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask>
     at_once = std::max<std::int64_t>(1, sequences / largest);
   }
   at_once = std::min(at_once, std::ssize(tasks));
-  const std::int64_t needed = training_bytes(tasks, at_once);
+  const TrainingBytes needed = training_bytes(base, tasks, at_once);
   const std::int64_t available = examples::available_memory();
-  if (needed > available) {
-    throw OptionError(fmt::format(
-        "--tasks-at-once {}: expected at most {} MiB, the available memory, for parameters, "
-        "gradients and optimizer, got {} MiB",
-        at_once, with_commas(available >> 20), with_commas(needed >> 20)));
+  const auto mebibytes = [](std::int64_t bytes) {
+    return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / 1048576);
+  };
+  const std::string text = fmt::format(
+      "{} in passes of {}: {} for parameters, gradients and optimizer, about {} for a training "
+      "step",
+      counted(std::ssize(tasks), "training"), at_once, mebibytes(needed.parameters),
+      mebibytes(needed.step));
+  if (needed.parameters + needed.step > available) {
+    throw OptionError(
+        fmt::format("{}: expected at most {}, the available memory; see "
+                    "--tasks-at-once, --batch, --slices and --length",
+                    text, mebibytes(available)));
   }
-  fmt::print("{} in one pass, {} at a time: {:.1f} MiB for parameters, gradients and optimizer\n",
-             counted(std::ssize(tasks), "training"), at_once,
-             static_cast<double>(needed) / 1048576);
+  fmt::print("{}\n", text);
   examples::flush_output();
   return at_once;
 }
@@ -268,7 +291,7 @@ void train_together(const NextItNet& base, const std::string& label,
                      tasks.front().place.processes->ranks());
   Progress progress({.label = label,
                      .total = std::ssize(tasks),
-                     .unit = "tasks",
+                     .unit = "trainings",
                      .style = tasks.front().place.processes->is_first() ? Progress::Style::automatic
                                                                         : Progress::Style::quiet});
   std::vector<std::unique_ptr<RunningTask>> running;  // by their rows
@@ -303,9 +326,11 @@ void train_together(const NextItNet& base, const std::string& label,
     if (running.empty()) break;
     if (running.front()->trainer().stop_requested()) return interrupt();
     const std::vector<double> losses = steps.differentiate(running);
+    double sum = 0;
     for (std::size_t i = 0; i < running.size(); ++i) {
       try {
         running[i]->trainer().end_step(losses[i]);
+        sum += losses[i];
       } catch (const DivergedError& error) {
         TrainedTask trained{.number = running[i]->number(), .error = error.what()};
         running[i].reset();
@@ -314,9 +339,9 @@ void train_together(const NextItNet& base, const std::string& label,
       }
     }
     std::erase(running, nullptr);
-    progress.set_note(fmt::format(
-        "{} running, mean loss {:.4f}", running.size(),
-        std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size())));
+    if (running.empty()) continue;
+    progress.set_note(fmt::format("{} running, mean loss {:.4f}", running.size(),
+                                  sum / static_cast<double>(running.size())));
     progress.advance(0);
   }
   progress.finish();

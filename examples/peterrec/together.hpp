@@ -29,14 +29,16 @@ struct TrainedTask {
   std::string error = {};  ///< of a training that diverged; its report is empty
 };
 
-/// True when a pass can compute the training steps of several tasks with such patches.
+/// True when tasks with such patches train in one pass: on the CPU, unless the options ask for one
+/// after the other.
 bool fits_one_pass(const Options& options, Insertion insertion);
 
 /// How many tasks train at a time: TaskOptions::at_once, or, if that is 0, as many as have batches
 /// of 256 sequences together. Larger passes are no faster on the CPU. Prints this number and the
-/// memory of their parameters, gradients, moments and best parameters. Throws OptionError when this
-/// is more than the memory that is available.
-std::int64_t tasks_at_once(const Options& options, std::span<const PreparedTask> tasks);
+/// memory of their training. Throws OptionError when this is more than the memory that is
+/// available.
+std::int64_t choose_tasks_at_once(const Options& options, const NextItNet& base,
+                                  std::span<const PreparedTask> tasks);
 
 /// Trains tasks on one frozen base together: a pass computes a training step of each, and ends with
 /// the bytes of train_task() for each. Every task has its own examples, optimizer and early

@@ -21,7 +21,7 @@ says "the parameters so far are in new.safetensors"
 cp gender.patch.safetensors before
 interrupt '"epoch":2' finetune "${gender[@]}" --task gender,age --tasks-at-once 1
 says "gender.patch.safetensors already exists and was not overwritten"
-says "task age was not trained"
+says "1 task was not trained: age"
 cmp before gender.patch.safetensors || fail "an interrupted run has replaced its --out"
 resumed=(finetune "${gender[@]}" --task gender --smoothing 0.1)
 interrupt '"epoch":2' "${resumed[@]}" --resume state --out part.safetensors

@@ -46,11 +46,15 @@ run 0 "${tasks[@]}" --tasks-at-once 1 --out odd.alone,third.alone,fifth.alone
 for processes in 1 2 3; do
   mpi "$processes"
   run 0 "${start[@]}" "${tasks[@]}" --threads "$processes" --out odd.pass,third.pass,fifth.pass
-  says_once "3 trainings in one pass"
+  says_once "3 trainings in passes of "
   says_once "wrote third.pass"
   for task in odd third fifth; do same "$task.alone" "$task.pass"; done
   rm ./*.pass
 done
+mpi 3
+run 1 "${start[@]}" "${tasks[@]}" --learning-rate 1e30 --out odd.pass,third.pass,fifth.pass
+says_once "task odd: training: the loss is "
+(($(grep -c "^rank " out) == 0)) || fail "expected an error of all processes"
 compare_processes memory "2 3" "$cmnrec" "${train[@]}"
 compare_processes search "3" "$cmnrec" "${train[@]}" --search 0.001,0.01 --search-epochs 1
 

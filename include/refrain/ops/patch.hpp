@@ -94,7 +94,7 @@ struct PatchGradientOutputs {
 /// x [...,C] -> [...,C], f32 or f64; with a bank x [B,...,C], and the gradients of the bank are
 /// row-sparse, without row 0. Sequences of row 0 keep their values. The sequences of a patch have
 /// the bits that they have alone. Throws ShapeError, DTypeError, DeviceError, and Unsupported for a
-/// bank of more than 256 channels on a GPU. Source: PeterRec, section 3.3.
+/// bank that is too wide for a GPU (docs/kernels.md). Source: PeterRec, section 3.3.
 inline Variable apply_patch(const Variable& x, const PatchParameters& patch) {
   constexpr const char* op = "apply_patch";
   detail::check_has_rows(op, "x", x);
