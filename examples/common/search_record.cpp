@@ -20,7 +20,7 @@ std::string SearchRecord::setting() const {
 }
 
 std::string SearchRecord::summary() const {
-  return fmt::format("chose {} among {} candidates: best {} {:.4f} in {}", choice().text(),
+  return fmt::format("chose {} among {} candidates: best {} {:.4f} in at most {}", choice().text(),
                      candidates.size(), metric, choice().figure, counted(choice().epochs, "epoch"));
 }
 

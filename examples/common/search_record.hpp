@@ -34,7 +34,7 @@ struct SearchRecord {
   const SearchCandidate& choice() const { return candidates.at(chosen); }
   /// The candidates and the epochs of the first round, for the setting of a run.
   std::string setting() const;
-  /// "chose learning rate 0.001 among 4 candidates: best held-out loss 3.2410 in 12 epochs"
+  /// "chose learning rate 0.001 among 4 candidates: best held-out loss 3.2410 in at most 12 epochs"
   std::string summary() const;
 };
 

@@ -108,7 +108,7 @@ TEST_CASE("example search: a record is read back, and refused when it is damaged
   CHECK(stored.setting() == record().setting());
   CHECK(stored.summary() ==
         "chose learning rate 0.001, dropout 0.2 among 2 candidates: best "
-        "held-out loss 3.2500 in 6 epochs");
+        "held-out loss 3.2500 in at most 6 epochs");
   const auto refuses = [&](const char* path, const Json& value, const std::string& text) {
     Json damaged = json;
     damaged[Json::json_pointer(path)] = value;
