@@ -76,6 +76,13 @@ CUDA_ENTRY(ConvNormAtSteps) {
           .insertion = insertion};
 }
 
+/// Its arguments point to the streams of served users, which are in host memory.
+static const bool noted_streams = test::note_entry(kernels::ConvNormOfStreams::name);
+TEST_CASE("cuda: ConvNormOfStreams has no kernel on a GPU", "[cuda]") {
+  REQUIRE(noted_streams);
+  CHECK_FALSE(kernels::has_kernel<kernels::ConvNormOfStreams>(Device::cuda));
+}
+
 /// Channels and bottlenecks around the limit of 48 KiB of shared memory, above which a kernel must
 /// request more.
 constexpr std::pair<std::int64_t, std::int64_t> around_shared_limit[] = {
