@@ -190,8 +190,8 @@ Variable conv_norm(const char* op, Tensor y, const ConvNormInputs& in,
 /// with Insertion::none -> [B,T,C]. With a bank of patches each sequence has its own patch or none,
 /// and gamma and beta may be banks [K,C]. The gradients of banks are row-sparse, without row 0. The
 /// sequences of a patch have the bits that they have alone. Throws ShapeError, DTypeError,
-/// DeviceError, OptionError, and Unsupported for a bank that is too wide for a GPU (docs/kernels.md). Source:
-/// PeterRec, section 3.2; NextItNet, figure 3.
+/// DeviceError, OptionError, and Unsupported for a bank that is too wide for a GPU
+/// (docs/kernels.md). Source: PeterRec, section 3.2; NextItNet, figure 3.
 inline Variable conv_norm(const Variable& x, const Variable& weight, const Variable& bias,
                           const Variable& gamma, const Variable& beta, const Variable& residual,
                           const PatchParameters& patch, ConvNormOptions options) {
