@@ -160,14 +160,7 @@ for task in odd a%2Fb a_b; do [[ -s $task.patch.safetensors ]] || fail "expected
 
 # An interrupted pass continues, and ends with the files of an uninterrupted one.
 resumed=("$program" finetune "${base[@]}" --task "$tasks" --tasks-at-once 2 --out r1,r2,r3,r4,r5 --resume state)
-rm -f log
-"${resumed[@]}" --epochs 1000000 --patience 1000000 --log log > out 2>&1 &
-pid=$!
-until grep -qs '"epoch":3' log; do kill -0 "$pid" 2> /dev/null || fail "ended early"; sleep 0.02; done
-kill -TERM "$pid"
-status=0
-wait "$pid" || status=$?
-expect_status 130 "$status" finetune
+interrupted '"epoch":3' "${resumed[@]}" --epochs 1000000 --patience 1000000 --log log
 says "the training state is in state.odd, and the same command resumes from it"
 says "3 tasks were not trained: fifth, rare, noise"
 run 0 "${resumed[@]}" --epochs 300 --patience 300
@@ -177,32 +170,14 @@ run 0 "${resumed[@]}" --epochs 300 --patience 300
 for i in 1 2 3 4 5; do cmp "w$i" "r$i" || fail "a finished pass that is resumed has another file $i"; done
 
 # An interrupted comparison prints the tasks that are complete.
-rm -f log
-"$program" compare "${base[@]}" --task odd,third,noise --methods peterrec-serial --tasks-at-once 2 --epochs 1000000 --patience 1000000 --log log > out 2>&1 &
-pid=$!
-until grep -qs '"epoch":3' log; do kill -0 "$pid" 2> /dev/null || fail "ended early"; sleep 0.02; done
-kill -TERM "$pid"
-status=0
-wait "$pid" || status=$?
-expect_status 130 "$status" compare
+interrupted '"epoch":3' "$program" compare "${base[@]}" --task odd,third,noise --methods peterrec-serial --tasks-at-once 2 --epochs 1000000 --patience 1000000 --log log
 says "interrupted in PeterRec serial: what was not complete is in no table"
 
 # An interruption keeps the parameters of every task that runs, and names what it lost.
-rm -f log odd.patch.safetensors
+rm -f odd.patch.safetensors
 cp together/third third.patch.safetensors
 cp together/third before
-"$program" finetune "${base[@]}" --task odd,third,fifth --tasks-at-once 2 --epochs 1000000 --patience 1000000 --log log > out 2>&1 &
-pid=$!
-waited=0
-until grep -qs '"epoch":2' log; do
-  kill -0 "$pid" 2> /dev/null || fail "ended early"
-  ((++waited < 6000)) || fail "the log never contained epoch 2"
-  sleep 0.02
-done
-kill -TERM "$pid"
-status=0
-wait "$pid" || status=$?
-expect_status 130 "$status" finetune
+interrupted '"epoch":2' "$program" finetune "${base[@]}" --task odd,third,fifth --tasks-at-once 2 --epochs 1000000 --patience 1000000 --log log
 says "odd: interrupted after"
 says "third.patch.safetensors already exists and was not overwritten"
 says "1 task was not trained: fifth"

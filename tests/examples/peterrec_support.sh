@@ -14,19 +14,9 @@ run() {
 # interrupt WORD ARGUMENTS...: sends SIGTERM when the log contains WORD, and expects exit code 130.
 # most_epochs: limits the training that is interrupted.
 interrupt() {
-  local word=$1 status=0 waited=0
+  local word=$1
   shift
-  rm -f log
-  "$program" "$@" --threads 2 --epochs "${most_epochs:-1000000}" --patience 1000000 --log log > out 2>&1 &
-  local pid=$!
-  until grep -qs "$word" log; do
-    kill -0 "$pid" 2> /dev/null || fail "ended before the log contained $word: $*"
-    ((++waited < 6000)) || fail "the log never contained $word: $*"
-    sleep 0.02
-  done
-  kill -TERM "$pid"
-  wait "$pid" || status=$?
-  ((status == 130)) || fail "expected exit code 130 of an interrupted run, got $status: $*"
+  interrupted "$word" "$program" "$@" --threads 2 --epochs "${most_epochs:-1000000}" --patience 1000000 --log log
 }
 
 # 60 users with 6 items each, and one with 20 different items, of 30 items in total.
