@@ -127,19 +127,19 @@ cmp alone.easy easy.patch.safetensors || fail "the failure of a task has changed
 # More tasks than the memory holds: an error before the training.
 awk 'BEGIN {
   printf "user_id"
-  for (t = 1; t <= 100; ++t) printf ",t%d", t
+  for (t = 1; t <= 400; ++t) printf ",t%d", t
   print ""
   for (u = 1; u <= 120; ++u) {
     printf "%d", u
-    for (t = 1; t <= 100; ++t) printf ",%s", (u + t) % 2 ? "a" : "b"
+    for (t = 1; t <= 400; ++t) printf ",%s", (u + t) % 2 ? "a" : "b"
     print ""
   }
 }' > wide.csv
 wide=("$program" finetune --model base.safetensors --data users.txt --profiles wide.csv --length 8 --task all --epochs 1 --bottleneck 4096)
-small=(bash -c 'ulimit -v 700000; exec "$@"' _)
+small=(bash -c 'ulimit -v 2500000; exec "$@"' _)
 if "${small[@]}" "$program" --help > out 2>&1; then
-  run 1 "${small[@]}" "${wide[@]}" --tasks-at-once 100
-  says "100 trainings in passes of 100: "
+  run 1 "${small[@]}" "${wide[@]}" --tasks-at-once 400
+  says "400 trainings in passes of 400: "
   says "the available memory; see --tasks-at-once"
 else
   echo "SKIPPED: the error of too many tasks: the program does not run with a limit of memory"
