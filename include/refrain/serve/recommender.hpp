@@ -190,10 +190,11 @@ class Recommender {
       for (std::size_t i = 0; i < requests.size(); ++i) alone.push_back(i);
     }
     for (const std::size_t i : alone) {
-      const auto& [task, user, history, k] = requests[i];
+      const Request& request = requests[i];
       answers[i].error = error_of([&] {
-        answers[i].best =
-            user != nullptr ? recommend(tasks, task, *user, k) : recommend(tasks, task, history, k);
+        answers[i].best = request.user != nullptr
+                              ? recommend(tasks, request.task, *request.user, request.k)
+                              : recommend(tasks, request.task, request.history, request.k);
       });
     }
     return answers;
@@ -408,15 +409,14 @@ class Recommender {
     std::vector<std::size_t> advancing;
     advancing.reserve(round.size());
     for (const std::size_t i : round) {
-      const auto& [user, item] = events[i];
-      errors[i] = error_of([&] { user->items_.push_back(item); });
+      errors[i] = error_of([&] { events[i].user->items_.push_back(events[i].item); });
       if (errors[i] == nullptr) advancing.push_back(i);
     }
     const auto advance_group = [&] {
       for (const std::size_t i : advancing) {
-        const auto& [user, item] = events[i];
-        for_current_streams(tasks, *user, [&](const Task& task, Stream& stream) {
-          group.push_back({&task, &stream, item});
+        const Event& event = events[i];
+        for_current_streams(tasks, *event.user, [&](const Task& task, Stream& stream) {
+          group.push_back({&task, &stream, event.item});
         });
       }
       model_.advance(std::span<const StreamEvent<Model>>(group));
