@@ -132,7 +132,7 @@ bool run_methods(const Comparison& comparison, const CompareData& data,
                                    data.of(task.kind).titles);
         }
         if (result.is_complete && !InterruptGuard::requested()) continue;
-        fmt::print("\ninterrupted in {}{}: what was not complete is in no table\n",
+        fmt::print("\ninterrupted in {}{}: incomplete results are in no table\n",
                    step == 1 ? "task " + tasks[first].name + ", " : "", own.title);
         return false;
       }

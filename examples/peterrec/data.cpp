@@ -275,7 +275,7 @@ std::vector<TaskData> make_tasks(const std::function<const RawData&(const std::s
       names.push_back(name);
     } catch (const OptionError& error) {
       if (!options.task.is_all) throw;
-      examples::say("{}; left out\n", error.what());
+      examples::say("{}; this attribute is left out\n", error.what());
       continue;
     }
     if (tasks.size() == 1) expect_memory(tasks.front(), std::ssize(options.task.names));

@@ -214,7 +214,7 @@ void print_table(const std::vector<Job>& jobs) {
   std::size_t width = 4;
   for (const Job& job : jobs) width = std::max(width, job.task->name.size());
   fmt::print("\n{:<{}} {:>9} {:>8} {:>7}  {}\n", "task", width, "training", "targets", "epochs",
-             "figures of the test part (and of the references that finetune prints for one task)");
+             "figures of the test part (in brackets: most frequent target, baselines that count)");
   for (const Job& job : jobs) {
     if (!job.is_trained()) continue;
     fmt::print("{:<{}} {:>9} {:>8} {:>7}", job.task->name, width,

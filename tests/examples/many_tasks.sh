@@ -171,7 +171,7 @@ for i in 1 2 3 4 5; do cmp "w$i" "r$i" || fail "a finished pass that is resumed 
 
 # An interrupted comparison prints the tasks that are complete.
 interrupted '"epoch":3' "$program" compare "${base[@]}" --task odd,third,noise --methods peterrec-serial --tasks-at-once 2 --epochs 1000000 --patience 1000000 --log log
-says "interrupted in PeterRec serial: what was not complete is in no table"
+says "interrupted in PeterRec serial: incomplete results are in no table"
 
 # An interruption keeps the parameters of every task that runs, and names what it lost.
 rm -f odd.patch.safetensors
