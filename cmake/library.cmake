@@ -80,6 +80,23 @@ function(refrain_add_nccl)
   refrain_optimize_without_build_type(refrain_nccl)
 endfunction()
 
+# refrain_add_server(): defines refrain::server, the parts of a server, a static library like
+# refrain::mpi.
+function(refrain_add_server)
+  file(GLOB server_sources CONFIGURE_DEPENDS src/server/*.cpp)
+  add_library(refrain_server STATIC ${server_sources})
+  add_library(refrain::server ALIAS refrain_server)
+  set_target_properties(refrain_server PROPERTIES EXPORT_NAME server UNITY_BUILD OFF)
+  target_compile_features(refrain_server PUBLIC cxx_std_20)
+  target_include_directories(refrain_server PRIVATE "${PROJECT_SOURCE_DIR}")
+  # Users of the installed library need SQLite, and no Boost.
+  target_link_libraries(refrain_server PRIVATE "$<BUILD_INTERFACE:Boost::headers>" SQLite::SQLite3
+    PUBLIC "$<BUILD_INTERFACE:refrain::refrain>" "$<INSTALL_INTERFACE:refrain::refrain>")
+  refrain_hide_symbols(refrain_server)
+  refrain_warnings(refrain_server)
+  refrain_optimize_without_build_type(refrain_server)
+endfunction()
+
 # refrain_install(KINDS...): installs libraries, headers, and the files for CMake and pkg-config.
 function(refrain_install)
   include(CMakePackageConfigHelpers)
@@ -98,6 +115,11 @@ function(refrain_install)
     install(TARGETS refrain_nccl EXPORT refrain-nccl)
     install(EXPORT refrain-nccl NAMESPACE refrain:: FILE refrain-nccl.cmake DESTINATION "${config_dir}")
     install(FILES "${PROJECT_SOURCE_DIR}/cmake/FindNCCL.cmake" DESTINATION "${config_dir}")
+  endif()
+  if(REFRAIN_SERVE_ENABLED)
+    list(APPEND REFRAIN_COMPONENTS server)
+    install(TARGETS refrain_server EXPORT refrain-server)
+    install(EXPORT refrain-server NAMESPACE refrain:: FILE refrain-server.cmake DESTINATION "${config_dir}")
   endif()
   foreach(kind IN LISTS ARGN)
     # A separate export set for each library, so that a user of the shared library needs no

@@ -17,6 +17,16 @@ need_header() {
   missing_libraries+=("$2")
 }
 
+# want_header FILE PACKAGE: like need_header, for a library without which optional parts are not built.
+want_header() {
+  local before=("${missing_libraries[@]}")
+  need_header "$@"
+  if ((${#missing_libraries[@]} > ${#before[@]})); then
+    missing_libraries=("${before[@]}")
+    wanted+=("$2")
+  fi
+}
+
 # want COMMAND PACKAGE: like need, for a program without which tests are skipped.
 want() { command -v "$1" > /dev/null || wanted+=("$2"); }
 
@@ -39,6 +49,8 @@ need_test_libraries() {
   need_header catch2 catch2
   need_header benchmark/benchmark.h libbenchmark-dev
   need_header boost/context/fiber.hpp libboost-context-dev
+  want_header boost/beast.hpp libboost-dev
+  want_header sqlite3.h libsqlite3-dev
   want mpicxx libopenmpi-dev
   want mpiexec openmpi-bin
   want mpicxx.mpich libmpich-dev

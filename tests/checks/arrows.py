@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks the direction of includes.
 
+    examples, bench, tests -> server -> serve
     examples, bench, tests -> refrain_models -> serve, train -> data, nn -> ops -> autograd
                                                               -> kernels (contracts) -> core
     train    -> distributed -> core
@@ -8,7 +9,8 @@
     src/     -> every public header, kernels/, src/
 
 Public headers include neither kernels/ nor src/ nor third-party libraries; only kernels/matmul uses
-Eigen, only src/mpi MPI, only src/nccl NCCL.
+Eigen, only src/mpi MPI, only src/nccl NCCL, only src/server
+Boost and SQLite.
 Usage: tests/checks/arrows.py [repository root]
 """
 
@@ -26,6 +28,7 @@ ROOMS = {  # folder of include/refrain/ -> folders it may include
     "data": {"core", "kernels", "autograd", "ops", "data"},
     "train": {"core", "distributed", "kernels", "autograd", "ops", "nn", "data", "train"},
     "serve": {"core", "kernels", "autograd", "ops", "nn", "data", "serve"},
+    "server": {"core", "kernels", "autograd", "ops", "nn", "data", "serve", "server"},
 }
 EVERY_ROOM = set(ROOMS)
 
@@ -57,6 +60,7 @@ FOLDERS = {
     "kernels/matmul": ({"core", "kernels"}, {"kernels"}, ("Eigen/",)),
     "kernels/simt.hpp": ({"core"}, {"kernels", "support"}, ()),  # support/simt/ replaces the GPU in emulation tests
     "src": (EVERY_ROOM, {"kernels", "src"}, ("nlohmann/",)),
+    "src/server": (EVERY_ROOM, {"src"}, ("boost/asio/", "boost/asio.hpp", "boost/beast/")),
     "examples": (EVERY_ROOM, {"refrain_models"}, ("CLI/", "fmt/", "nlohmann/")),
     "examples/interop": (EVERY_ROOM, {"refrain_models", "interop"}, ("fmt/",)),
     "examples/models": (EVERY_ROOM, {"refrain_models"}, ()),
@@ -146,6 +150,8 @@ def problem_in_source(source, target, quoted):
         return None if source.startswith("src/mpi/") else "only src/mpi/, the library refrain::mpi, includes MPI"
     if target == "nccl.h":
         return None if source.startswith("src/nccl/") else "only src/nccl/, the library refrain::nccl, includes NCCL"
+    if target == "sqlite3.h":
+        return None if source.startswith("src/server/") else "only src/server/, the library refrain::server, includes SQLite"
     if target.startswith(third_party) and third_party:
         return None
     if not quoted:

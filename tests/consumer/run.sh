@@ -39,7 +39,7 @@ if readelf -d "$libraries/librefrain.so" | grep -qF '[libcudart.so.'; then cuda=
 
 if grep -rnF -e "$PWD" -e "$work" "$libraries/cmake" "$libraries/pkgconfig"; then fail "these installed files contain paths of this machine"; fi
 readelf -d "$libraries/librefrain.so" | grep -E 'SONAME.*\[librefrain[.]so[.][0-9]+[.][0-9]+\]' || fail "librefrain.so: another SONAME was expected"
-if readelf -d "$libraries/librefrain.so" | grep -E '\[lib(mpi|nccl)'; then fail "librefrain.so links a library of its optional components"; fi
+if readelf -d "$libraries/librefrain.so" | grep -E '\[lib(mpi|nccl|sqlite3)'; then fail "librefrain.so links a library of its optional components"; fi
 if readelf -d "$libraries/librefrain.so" | grep -F -e "$PWD"; then fail "librefrain.so contains paths of this machine"; fi
 
 # Another installed version, which comes first on the path and must be skipped.
@@ -64,6 +64,11 @@ if [[ -e "$work/find_package/gpus_static" ]]; then
   done
 else
   echo "SKIPPED: the build has no NCCL"
+fi
+if [[ -e "$work/find_package/server_static" ]]; then
+  for program in server_static server_shared; do says "find_package, $program" "$work/find_package/$program"; done
+else
+  echo "SKIPPED: the build has no server"
 fi
 needs_library() { readelf -d "$1" | grep -qF '[librefrain.so.'; }
 if needs_library "$work/find_package/consumer_static" || needs_library "$work/find_package/consumer"; then fail "static, but needs librefrain.so"; fi

@@ -1,0 +1,28 @@
+# Decides whether the library refrain::server is built: sets REFRAIN_SERVE_ENABLED. It uses the headers
+# of Boost (Asio, Beast), no compiled library of Boost, and SQLite.
+
+set(REFRAIN_SERVE_ENABLED OFF)
+if(NOT REFRAIN_SERVE MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "REFRAIN_SERVE is ${REFRAIN_SERVE}; expected AUTO, ON or OFF")
+endif()
+
+set(missing)
+if(NOT REFRAIN_SERVE STREQUAL "OFF")
+  find_package(Boost 1.74 QUIET)
+  find_package(SQLite3 3.35 QUIET)
+  if(NOT Boost_FOUND)
+    list(APPEND missing "Boost 1.74 (Debian: libboost-dev)")
+  endif()
+  if(NOT SQLite3_FOUND)
+    list(APPEND missing "SQLite 3.35 (Debian: libsqlite3-dev)")
+  endif()
+  string(JOIN ", " missing ${missing})
+  if(NOT missing)
+    set(REFRAIN_SERVE_ENABLED ON)
+  elseif(REFRAIN_SERVE STREQUAL "ON")
+    message(FATAL_ERROR "REFRAIN_SERVE=ON, but these were not found: ${missing}")
+  else()
+    set(missing ", not found: ${missing}")
+  endif()
+endif()
+message(STATUS "Refrain: server ${REFRAIN_SERVE_ENABLED} (REFRAIN_SERVE=${REFRAIN_SERVE})${missing}")
