@@ -70,7 +70,7 @@ FOLDERS = {
     "examples/serve": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve"}, ("CLI/", "fmt/", "nlohmann/")),
     "bench": (EVERY_ROOM, {"refrain_models", "support"}, ("benchmark/",)),
     "bench/gpu_kernels.cpp": (EVERY_ROOM, {"refrain_models", "support"}, ()),
-    "tests": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve", "support", "kernels", "src", "cuda", "data", "distributed", "nccl", "train"}, ("catch2/", "nlohmann/")),
+    "tests": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve", "server", "support", "kernels", "src", "cuda", "data", "distributed", "nccl", "train"}, ("catch2/", "nlohmann/")),
     "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "serve", "fuzz"}, ("nlohmann/",)),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
     "tests/support/cudnn": ({"core", "kernels"}, {"kernels", "support"}, ()),
