@@ -124,7 +124,9 @@
 #include "refrain/serve/recommend.hpp"
 #include "refrain/serve/recommendation.hpp"
 #include "refrain/serve/recommender.hpp"
+#include "refrain/serve/request.hpp"
 #include "refrain/serve/state_bytes.hpp"
+#include "refrain/serve/target_set.hpp"
 
 // Contracts of the kernels below the operations, and the call that runs one.
 #include "refrain/kernels/causal_conv.hpp"

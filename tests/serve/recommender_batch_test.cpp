@@ -184,12 +184,12 @@ class Mix {
     const std::vector<Served::Answer> answers = served_.recommend(requests);
     REQUIRE(answers.size() == size);
     for (std::size_t i = 0; i < size; ++i) {
-      const auto& [task, user, history, k] = requests[i];
+      const auto& [task, user, history, k, select] = requests[i];
       INFO("request " << i << ", task " << task);
       std::vector<Recommendation> expected;
       const std::string error = message_of_call([&] {
-        expected = user != nullptr ? served_.recommend(task, *user, k)
-                                   : served_.recommend(task, history, k);
+        expected = user != nullptr ? served_.recommend(task, *user, k, select)
+                                   : served_.recommend(task, history, k, select);
       });
       CHECK(message_of(answers[i].error) == error);
       CHECK(same(answers[i].best, expected));

@@ -2,6 +2,7 @@
 /// Recommendations from scores.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -14,6 +15,7 @@
 #include "refrain/data/ragged_ids.hpp"
 #include "refrain/data/vocabulary.hpp"
 #include "refrain/ops/top_k.hpp"
+#include "refrain/serve/target_set.hpp"
 
 namespace refrain {
 
@@ -43,6 +45,28 @@ inline void leave_out(std::span<float> scores, std::int32_t first,
   };
   for (std::int32_t id = 0; id < first; ++id) overwrite(id);
   for (const std::int32_t id : excluded) overwrite(id);
+}
+
+/// Overwrites the scores of ids that are not in each of the sets.
+inline void keep_only(std::span<float> scores, std::span<const TargetSet* const> filters) {
+  if (filters.empty()) return;
+  for (const TargetSet* const filter : filters) filter->expect_ids(std::ssize(scores));
+  constexpr std::size_t word_bits = 64;
+  for (std::size_t begin = 0; begin < scores.size(); begin += word_bits) {
+    std::uint64_t kept = ~std::uint64_t{0};
+    for (const TargetSet* const filter : filters) kept &= filter->words()[begin / word_bits];
+    const std::span<float> group =
+        scores.subspan(begin, std::min(word_bits, scores.size() - begin));
+    if (kept == 0) {
+      std::fill(group.begin(), group.end(), left_out);
+      continue;
+    }
+    for (std::uint64_t left = ~kept; left != 0; left &= left - 1) {
+      const std::size_t at = static_cast<std::size_t>(std::countr_zero(left));
+      if (at >= group.size()) break;
+      group[at] = left_out;
+    }
+  }
 }
 
 /// The k largest of each row of scores [B,V] that are not left out.
@@ -85,23 +109,29 @@ inline std::vector<Recommendation> named(const std::vector<ScoredId>& best,
 
 }  // namespace detail
 
-/// The k largest scores with their ids, best first, without ids below `first` and without
-/// `excluded`; fewer when fewer remain. scores f32 [V] or [1,V] on the CPU, which are overwritten;
-/// ids of `excluded` outside [0,V) are ignored. Throws OptionError unless k >= 1.
+/// The k largest scores with their ids, best first, ties by id, without ids below `first` and
+/// without `excluded`; fewer when fewer remain. With `filters` only ids that are in every one of
+/// these sets remain. scores f32 [V] or [1,V] on the CPU, which are overwritten; ids of `excluded`
+/// outside [0,V) are ignored. Throws OptionError unless k >= 1 and the filters are sets of V ids.
 inline std::vector<ScoredId> best_ids(Tensor scores, std::int64_t k, std::int32_t first,
-                                      std::span<const std::int32_t> excluded) {
+                                      std::span<const std::int32_t> excluded,
+                                      std::span<const TargetSet* const> filters = {}) {
   detail::leave_out(scores.span<float>(), first, excluded);
+  detail::keep_only(scores.span<float>(), filters);
   return detail::largest(scores.reshape({1, scores.numel()}), k).front();
 }
 
 /// best_ids() as original ids. The scores, which are overwritten, are of all ids of the vocabulary;
 /// special ids are never returned. With `probabilities` the scores are logits, and each
-/// recommendation has its softmax over all ids that are not excluded.
+/// recommendation has its softmax over all ids that remain: those that are not excluded and are in
+/// every filter.
 inline std::vector<Recommendation> best_items(Tensor scores, const Vocabulary& vocabulary,
                                               std::int64_t k,
                                               std::span<const std::int32_t> excluded,
-                                              bool probabilities = false) {
-  const std::vector<ScoredId> best = best_ids(scores, k, vocabulary.first_item(), excluded);
+                                              bool probabilities = false,
+                                              std::span<const TargetSet* const> filters = {}) {
+  const std::vector<ScoredId> best =
+      best_ids(scores, k, vocabulary.first_item(), excluded, filters);
   return detail::named(best, vocabulary, probabilities, std::as_const(scores).span<float>());
 }
 

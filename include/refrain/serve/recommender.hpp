@@ -19,6 +19,7 @@
 #include "refrain/serve/loaded_tasks.hpp"
 #include "refrain/serve/model.hpp"
 #include "refrain/serve/recommendation.hpp"
+#include "refrain/serve/request.hpp"
 #include "refrain/serve/state_bytes.hpp"
 
 namespace refrain {
@@ -50,9 +51,12 @@ class Recommender {
 
   /// Options of load().
   struct TaskOptions {
-    Vocabulary targets;      ///< the names of the task's scores; special ids are never recommended
-    bool leave_out = false;  ///< exclude items of the history from targets with the same names
-    /// the scores are logits: answers contain their softmax over all targets that are not excluded
+    Vocabulary targets;  ///< the names of the task's scores; special ids are never recommended
+    /// exclude items of the history from targets with the same names, unless a request overrides
+    /// it
+    bool leave_out = false;
+    /// the scores are logits: answers contain their softmax over all targets that the request may
+    /// recommend
     bool probabilities = false;
   };
 
@@ -72,25 +76,9 @@ class Recommender {
     std::map<std::string, Followed, std::less<>> followed_;
   };
 
-  /// An item of one user, in a batch.
-  struct Event {
-    User* user = nullptr;
-    std::int32_t item = 0;
-  };
-
-  /// One of a batch of requests: after the history of a user, or after given items.
-  struct Request {
-    std::string_view task{};
-    const User* user = nullptr;               ///< null: after `history`
-    std::span<const std::int32_t> history{};  ///< oldest item first; not read for a user
-    std::int64_t k = 10;
-  };
-
-  /// The answer to one of a batch of requests.
-  struct Answer {
-    std::vector<Recommendation> best;
-    std::exception_ptr error{};  ///< what recommend() of this request throws; null: no error
-  };
+  using Event = ServedEvent<User>;
+  using Request = ServedRequest<User>;
+  using Answer = ServedAnswer;
 
  private:
   struct Loaded;
@@ -146,37 +134,45 @@ class Recommender {
     return detail::LoadedTasks<Loaded>::names_of(*tasks_.now());
   }
 
-  /// The k best targets after a history, oldest item first; fewer when fewer remain after
-  /// exclusion. Throws for an unknown task, an empty history, unknown items, and k below 1.
+  /// The names of a task's scores, as load() got them. The pointer identifies this load: a task
+  /// that replaces it has another one. Throws for an unknown task.
+  static std::shared_ptr<const Vocabulary> targets(const Tasks& tasks, std::string_view task) {
+    const Loaded& loaded = find(tasks, task);
+    return {tasks.map_->find(task)->second, &loaded.options.targets};
+  }
+
+  /// The k best of the selected targets after a history, oldest item first; fewer when fewer
+  /// remain. Throws for an unknown task, an empty history, unknown items, k below 1, and filters of
+  /// another number of targets.
   std::vector<Recommendation> recommend(const Tasks& tasks, std::string_view task,
-                                        std::span<const std::int32_t> history,
-                                        std::int64_t k) const {
+                                        std::span<const std::int32_t> history, std::int64_t k,
+                                        const TargetSelection& select = {}) const {
     const Loaded& loaded = checked(tasks, task, history, k);
     for (const std::int32_t item : history) check_item(item);
     const Here here;
-    return best(loaded, model_.scores(loaded.task, history), history, k);
+    return best(loaded, model_.scores(loaded.task, history), history, k, select);
   }
   std::vector<Recommendation> recommend(std::string_view task,
-                                        std::span<const std::int32_t> history,
-                                        std::int64_t k) const {
-    return recommend(snapshot(), task, history, k);
+                                        std::span<const std::int32_t> history, std::int64_t k,
+                                        const TargetSelection& select = {}) const {
+    return recommend(snapshot(), task, history, k, select);
   }
 
   /// recommend() after the history of a user: from the user's stream of the task if there is one,
   /// otherwise by a full pass.
   std::vector<Recommendation> recommend(const Tasks& tasks, std::string_view task, const User& user,
-                                        std::int64_t k) const {
+                                        std::int64_t k, const TargetSelection& select = {}) const {
     const Loaded& loaded = checked(tasks, task, user.items_, k);
     const Here here;
     const Stream* const stream = stream_or_null(user, task, loaded);
     return best(loaded,
                 stream != nullptr ? model_.scores(loaded.task, *stream)
                                   : model_.scores(loaded.task, user.items()),
-                user.items_, k);
+                user.items_, k, select);
   }
-  std::vector<Recommendation> recommend(std::string_view task, const User& user,
-                                        std::int64_t k) const {
-    return recommend(snapshot(), task, user, k);
+  std::vector<Recommendation> recommend(std::string_view task, const User& user, std::int64_t k,
+                                        const TargetSelection& select = {}) const {
+    return recommend(snapshot(), task, user, k, select);
   }
 
   /// recommend() of each request, in their order. Requests that users' streams can answer are
@@ -192,9 +188,10 @@ class Recommender {
     for (const std::size_t i : alone) {
       const Request& request = requests[i];
       answers[i].error = error_of([&] {
-        answers[i].best = request.user != nullptr
-                              ? recommend(tasks, request.task, *request.user, request.k)
-                              : recommend(tasks, request.task, request.history, request.k);
+        answers[i].best =
+            request.user != nullptr
+                ? recommend(tasks, request.task, *request.user, request.k, request.select)
+                : recommend(tasks, request.task, request.history, request.k, request.select);
       });
     }
     return answers;
@@ -203,17 +200,18 @@ class Recommender {
     return recommend(snapshot(), requests);
   }
 
-  /// The k most frequent targets, for a history without known items. The score of a target is
-  /// log(count + 1/2), so that probabilities are relative frequencies. Throws for an unknown task
-  /// and k below 1.
+  /// The k most frequent of the selected targets, for a history without known items. The score of a
+  /// target is log(count + 1/2), so that probabilities are relative frequencies. Throws for an
+  /// unknown task, k below 1, and filters of another number of targets.
   std::vector<Recommendation> most_frequent(const Tasks& tasks, std::string_view task,
-                                            std::int64_t k) const {
+                                            std::int64_t k,
+                                            const TargetSelection& select = {}) const {
     const Loaded& loaded = checked(tasks, task, k);
     const Vocabulary& targets = loaded.options.targets;
     Tensor scores({1, targets.size()}, DType::f32);
     for (std::int32_t id = 0; id < targets.size(); ++id)
       scores.data<float>()[id] = std::log(static_cast<float>(targets.count(id)) + 0.5f);
-    return best(loaded, std::move(scores), {}, k);
+    return best(loaded, std::move(scores), {}, k, select);
   }
 
   /// Keeps a stream of the task for this user, so that a recommendation costs one time step instead
@@ -342,7 +340,7 @@ class Recommender {
   struct Loaded {
     Task task;
     TaskOptions options;
-    /// the target of each item, from the first item on; no target if negative or special
+    /// with leave_out: the target of each item, from the first item on
     std::vector<std::int32_t> target_of;
     std::uint64_t number;  ///< number of this load(), unique
   };
@@ -437,7 +435,7 @@ class Recommender {
     std::vector<const Loaded*> loaded_of;
     std::vector<StreamQuery<Model>> group;
     for (std::size_t i = 0; i < requests.size(); ++i) {
-      const auto& [task, user, history, k] = requests[i];
+      const auto& [task, user, history, k, select] = requests[i];
       const Loaded* const loaded = user == nullptr ? nullptr : find_or_null(tasks, task);
       const Stream* const stream =
           loaded == nullptr ? nullptr : stream_or_null(*user, task, *loaded);
@@ -453,8 +451,8 @@ class Recommender {
     const auto take = [&](std::size_t at, Tensor scores) {
       const std::size_t i = asked[at];
       answers[i].error = error_of([&] {
-        answers[i].best =
-            best(*loaded_of[at], std::move(scores), requests[i].user->items_, requests[i].k);
+        answers[i].best = best(*loaded_of[at], std::move(scores), requests[i].user->items_,
+                               requests[i].k, requests[i].select);
       });
       is_answered[at] = true;
     };
@@ -503,20 +501,28 @@ class Recommender {
     }
   }
 
+  /// The target with the name of an item; no target if negative or special.
+  std::int32_t target_of(const Loaded& loaded, std::int32_t item) const {
+    return loaded.target_of.empty()
+               ? loaded.options.targets.find(items_.name(item))
+               : loaded.target_of[static_cast<std::size_t>(item - items_.first_item())];
+  }
+
   std::vector<Recommendation> best(const Loaded& loaded, Tensor scores,
-                                   std::span<const std::int32_t> history, std::int64_t k) const {
+                                   std::span<const std::int32_t> history, std::int64_t k,
+                                   const TargetSelection& select) const {
     const Vocabulary& targets = loaded.options.targets;
     if (scores.numel() != targets.size()) {
       throw ShapeError(detail::concat("Recommender: expected scores of ", targets.size(),
                                       " targets, got ", scores.shape()));
     }
-    std::vector<std::int32_t> excluded;
-    if (loaded.options.leave_out) {
-      for (const std::int32_t item : history) {
-        excluded.push_back(loaded.target_of[static_cast<std::size_t>(item - items_.first_item())]);
-      }
+    std::vector<std::int32_t> excluded(select.exclude.begin(), select.exclude.end());
+    const bool leaves_out = select.seen == SeenItems::by_task ? loaded.options.leave_out
+                                                              : select.seen == SeenItems::exclude;
+    if (leaves_out) {
+      for (const std::int32_t item : history) excluded.push_back(target_of(loaded, item));
     }
-    return best_items(scores, targets, k, excluded, loaded.options.probabilities);
+    return best_items(scores, targets, k, excluded, loaded.options.probabilities, select.filters);
   }
 
   Model model_;
