@@ -116,7 +116,7 @@ void AnswerFormat::append_json(std::string& text, const Request& request,
     before = ",";
   }
   if (!answer.unknown.empty()) text += ']';
-  if (answer.is_by_frequency) text += ",\"fallback\":\"frequency\"";
+  if (answer.is_by_frequency) text += ",\"source\":\"popular\"";
   text += ",\"best\":[";
   before = "{\"id\":";
   for (const Recommendation& each : answer.best) {

@@ -52,6 +52,7 @@ void read_users(const std::string& states, Service& service, std::size_t shards)
 
 struct Arguments {
   ServiceOptions service;
+  std::string titles;
   std::string states;
   bool has_states = false;
   bool measure = false;
@@ -66,6 +67,12 @@ std::optional<std::string> parse(int argc, char** argv, Arguments& arguments) {
       "  {\"history\": [\"i3\", \"i9\"], \"task\": \"next\", \"k\": 10}    request after a "
       "history\n"
       "  {\"load\": \"next.patch.safetensors\"}, {\"unload\": \"next\"}  loads, unloads a task\n"
+      "  {\"filter\": \"in_stock\", \"items\": [\"i3\", \"i9\"]}          sets a filter\n"
+      "  {\"drop_filter\": \"in_stock\"}                             removes a filter\n"
+      "A request may have \"tasks\": [\"next\", ...] in place of \"task\", and more keys:\n"
+      "  \"exclude\": [items], \"allow\": [items], \"filter\": one filter or a list of filters\n"
+      "  \"seen\": \"exclude\" or \"include\" items of the history; default: as the task does\n"
+      "  \"fallback\": \"popular\" (default) or \"none\", if no event is known\n"
       "Tasks: \"next\" (the next item) and those of the patches; with a patch for \"next\" the "
       "base's own next item is \"base\"."};
   using refrain::examples::add_value;
@@ -75,6 +82,9 @@ std::optional<std::string> parse(int argc, char** argv, Arguments& arguments) {
             CLI::ExistingFile)
       ->required();
   add_value(app, "--patch", arguments.service.patches, "Patch files written by peterrec finetune",
+            CLI::ExistingFile);
+  add_value(app, "--titles", arguments.titles,
+            "File of item titles, which answers then contain: movies.csv, movies.dat or u.item",
             CLI::ExistingFile);
   add_value(
       app, "--states", arguments.states,
@@ -101,6 +111,7 @@ std::unique_ptr<StatesLock> lock_states(const Arguments& arguments) {
       .replaced = {{"--states", arguments.states}},
       .appended = {}};
   files.read.push_back({"--model", arguments.service.model});
+  files.read.push_back({"--titles", arguments.titles});
   refrain::examples::expect_files(files);
   auto lock = std::make_unique<StatesLock>(arguments.states);
   if (!lock->is_held())
@@ -109,7 +120,12 @@ std::unique_ptr<StatesLock> lock_states(const Arguments& arguments) {
   return lock;
 }
 
-void report_end(const StandardOutput& answers, const Arguments& arguments) {
+void report_end(const StandardOutput& answers, const ServerReport& report,
+                const Arguments& arguments) {
+  if (report.unknown_items > 0) {
+    say("serve: {} of items that the model does not know; their items are not stored\n",
+        refrain::counted(report.unknown_items, "event"));
+  }
   const std::string kept = arguments.has_states ? "; users' states are in " + arguments.states : "";
   if (answers.error() != 0) {
     say("serve: answers cannot be written: {}{}\n", std::strerror(answers.error()), kept);
@@ -122,8 +138,8 @@ void report_end(const StandardOutput& answers, const Arguments& arguments) {
 
 void report_measurement(const ServerReport& report, std::size_t shards) {
   const double messages = static_cast<double>(report.events.count() + report.requests.count());
-  say("{} lines, {} errors; {:.0f} messages/s over {:.2f} s on {}\n", report.lines, report.errors,
-      messages / report.seconds, report.seconds,
+  say("{} lines, {} errors, {} unknown items; {:.0f} messages/s over {:.2f} s on {}\n",
+      report.lines, report.errors, report.unknown_items, messages / report.seconds, report.seconds,
       refrain::counted(static_cast<std::int64_t>(shards), "thread"));
   say(summary("events", report.events) + summary("requests", report.requests));
 }
@@ -139,6 +155,8 @@ int run(int argc, char** argv) {
   const std::unique_ptr<StatesLock> lock = lock_states(arguments);
   const std::unique_ptr<Service> service = open_service(arguments.service);
   const std::size_t shards = arguments.service.shards;
+  std::optional<refrain::Titles> titles;
+  if (!arguments.titles.empty()) titles = refrain::read_titles(arguments.titles);
   if (lock && std::filesystem::exists(arguments.states))
     read_users(arguments.states, *service, shards);
   const refrain::InterruptGuard guard;
@@ -146,10 +164,12 @@ int run(int argc, char** argv) {
   std::istream input(&lines);
   StandardOutput answers;
   std::ostream output(&answers);
-  const ServerReport report =
-      serve(*service, {.shards = shards, .keep_times = arguments.measure}, input, output);
+  const ServerReport report = serve(
+      *service,
+      {.shards = shards, .keep_times = arguments.measure, .titles = titles ? &*titles : nullptr},
+      input, output);
   if (lock) write_states(arguments.states, *service);
-  report_end(answers, arguments);
+  report_end(answers, report, arguments);
   if (arguments.measure) report_measurement(report, shards);
   return answers.error() == 0 && !answers.is_abandoned() ? 0 : 1;
 }

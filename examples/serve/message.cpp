@@ -194,9 +194,21 @@ std::string path_at(const Line& line, const char* key) {
   return path;
 }
 
+/// The names in a list.
+std::vector<std::string> names_of(const Value& list, const char* key, const char* what) {
+  if (list.kind != Value::Kind::array) {
+    throw OptionError(
+        examples::concat("\"", key, "\": expected a list of ", what, ", got ", list.type_name()));
+  }
+  std::vector<std::string> names;
+  names.reserve(list.elements.size());
+  for (const Value& name : list.elements) names.push_back(name_of(name, key));
+  return names;
+}
+
 std::int64_t count_of(const Line& line) {
   const Value* const value = line.find("k");
-  if (value == nullptr) return UserRequest().k;
+  if (value == nullptr) return Request().k;
   constexpr std::size_t max_characters = 18;  // always fits 64 bits
   if (value->kind == Value::Kind::whole && value->text.size() <= max_characters)
     return std::stoll(value->text);
@@ -205,10 +217,137 @@ std::int64_t count_of(const Line& line) {
                                      is_number ? shortened(value->text) : value->type_name()));
 }
 
+/// A word and its meaning.
+template <class Meaning>
+struct Choice {
+  const char* word;
+  Meaning meaning;
+};
+
+/// The meaning of one of two words, if the line has the key.
+template <class Meaning>
+Meaning choice_of(const Line& line, const char* key, Meaning otherwise,
+                  const Choice<Meaning>& first, const Choice<Meaning>& second) {
+  const Value* const value = line.find(key);
+  if (value == nullptr) return otherwise;
+  if (value->kind == Value::Kind::text) {
+    for (const Choice<Meaning>& choice : {first, second})
+      if (value->text == choice.word) return choice.meaning;
+  }
+  throw OptionError(examples::concat(
+      "\"", key, "\": expected \"", first.word, "\" or \"", second.word, "\", got ",
+      value->kind == Value::Kind::text ? "'" + shortened(value->text) + "'" : value->type_name()));
+}
+
+std::vector<std::string> tasks_of(const Value& list) {
+  std::vector<std::string> tasks = names_of(list, "tasks", "tasks");
+  if (tasks.empty()) throw OptionError("\"tasks\": expected at least one task, got an empty list");
+  std::vector<std::string_view> sorted(tasks.begin(), tasks.end());
+  std::sort(sorted.begin(), sorted.end());
+  const auto again = std::adjacent_find(sorted.begin(), sorted.end());
+  if (again != sorted.end()) {
+    throw OptionError(
+        examples::concat("\"tasks\": expected different tasks, got '", *again, "' again"));
+  }
+  return tasks;
+}
+
+Request request_of(const Line& line) {
+  line.expect_keys(
+      {"user", "history", "task", "k", "exclude", "allow", "filter", "seen", "tasks", "fallback"});
+  Request request;
+  const Value* const task = line.find("task");
+  const Value* const tasks = line.find("tasks");
+  if (const Value* const history = line.find("history")) {
+    if (line.find("user") != nullptr)
+      throw OptionError("expected \"user\" or \"history\", got both");
+    request.history = names_of(*history, "history", "items");
+    if (task == nullptr && tasks == nullptr) throw OptionError("\"task\" is missing");
+  } else {
+    if (task == nullptr && tasks == nullptr)
+      throw OptionError("expected \"item\" (an event) or \"task\" (a request), got neither");
+    request.user = name_at(line, "user");
+  }
+  if (task != nullptr && tasks != nullptr)
+    throw OptionError("expected \"task\" or \"tasks\", got both");
+  request.has_many = tasks != nullptr;
+  request.tasks =
+      tasks != nullptr ? tasks_of(*tasks) : std::vector<std::string>{name_of(*task, "task")};
+  request.k = count_of(line);
+  if (const Value* const list = line.find("exclude"))
+    request.exclude = names_of(*list, "exclude", "items");
+  if (const Value* const list = line.find("allow"))
+    request.allow = names_of(*list, "allow", "items");
+  if (const Value* const filter = line.find("filter")) {
+    request.filters = filter->kind == Value::Kind::array
+                          ? names_of(*filter, "filter", "filters")
+                          : std::vector<std::string>{name_of(*filter, "filter")};
+  }
+  request.seen = choice_of<SeenItems>(line, "seen", request.seen, {"exclude", SeenItems::exclude},
+                                      {"include", SeenItems::include});
+  request.fallback = choice_of<Fallback>(line, "fallback", request.fallback,
+                                         {"popular", Fallback::popular}, {"none", Fallback::none});
+  return request;
+}
+
+const char* name_of(Source source) {
+  switch (source) {
+    case Source::state:
+      return "state";
+    case Source::pass:
+      return "pass";
+    case Source::popular:
+      break;
+  }
+  return "popular";
+}
+
+void add_answer(nlohmann::ordered_json& object, const std::string& task, const TaskAnswer& answer,
+                const Titles* titles) {
+  object["task"] = task;
+  if (answer.unknown > 0) object["unknown"] = answer.unknown;
+  object["source"] = name_of(answer.source);
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Recommendation& found : answer.best) {
+    nlohmann::ordered_json item{{"id", found.item}};
+    if (titles != nullptr) {
+      if (const auto title = titles->find(found.item)) item["title"] = *title;
+    }
+    item["score"] = found.score;
+    if (found.probability) item["probability"] = *found.probability;
+    list.push_back(std::move(item));
+  }
+  object["best"] = std::move(list);
+}
+
+/// Adds the answer to an object that has its first keys.
+std::string completed(nlohmann::ordered_json object, const Request& request,
+                      const std::vector<TaskAnswer>& answers, const Titles* titles) {
+  if (request.user) object["user"] = *request.user;
+  if (!request.has_many) {
+    add_answer(object, request.tasks.front(), answers.front(), titles);
+    return compact(object);
+  }
+  nlohmann::ordered_json& list = object["answers"] = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    list.push_back(nlohmann::ordered_json::object());
+    add_answer(list.back(), request.tasks[i], answers[i], titles);
+  }
+  return compact(object);
+}
+
 }  // namespace
 
 Message parse_message(std::string_view text) {
   const Line line(text);
+  const bool is_request = line.find("history") != nullptr;
+  if (!is_request && line.find("item") != nullptr) {
+    if (line.find("task") != nullptr || line.find("tasks") != nullptr)
+      throw OptionError("expected \"item\" (an event) or \"task\" (a request), got both");
+    line.expect_keys({"user", "item", "timestamp", "time"});
+    return Event{name_at(line, "user"), name_at(line, "item")};
+  }
+  if (is_request || line.find("user") != nullptr) return request_of(line);
   if (line.find("load") != nullptr) {
     line.expect_keys({"load"});
     return Load{path_at(line, "load")};
@@ -217,60 +356,54 @@ Message parse_message(std::string_view text) {
     line.expect_keys({"unload"});
     return Unload{name_at(line, "unload")};
   }
-  if (const Value* const list = line.find("history")) {
-    if (line.find("user") != nullptr)
-      throw OptionError("expected \"user\" or \"history\", got both");
-    line.expect_keys({"history", "task", "k"});
-    if (list->kind != Value::Kind::array)
-      throw OptionError(
-          examples::concat("\"history\": expected a list of items, got ", list->type_name()));
-    HistoryRequest request{{}, name_at(line, "task"), count_of(line)};
-    for (const Value& item : list->elements) request.history.push_back(name_of(item, "history"));
-    return request;
+  if (line.find("filter") != nullptr) {
+    line.expect_keys({"filter", "items"});
+    const Value* const items = line.find("items");
+    if (items == nullptr) throw OptionError("\"items\" is missing");
+    return SetFilter{name_at(line, "filter"), names_of(*items, "items", "items")};
   }
-  if (line.find("item") != nullptr) {
-    if (line.find("task") != nullptr)
-      throw OptionError("expected \"item\" (an event) or \"task\" (a request), got both");
-    line.expect_keys({"user", "item", "timestamp", "time"});
-    return Event{name_at(line, "user"), name_at(line, "item")};
+  if (line.find("drop_filter") != nullptr) {
+    line.expect_keys({"drop_filter"});
+    return DropFilter{name_at(line, "drop_filter")};
   }
-  line.expect_keys({"user", "task", "k"});
-  if (line.find("user") == nullptr)
-    throw OptionError("expected \"user\", \"history\", \"load\" or \"unload\", got none");
-  if (line.find("task") == nullptr)
-    throw OptionError("expected \"item\" (an event) or \"task\" (a request), got neither");
-  return UserRequest{name_at(line, "user"), name_at(line, "task"), count_of(line)};
+  throw OptionError(
+      "expected \"user\", \"history\", \"load\", \"unload\", \"filter\" or \"drop_filter\", got "
+      "none");
 }
 
-std::string answer_line(std::int64_t line, const std::string* user, const std::string& task,
-                        const std::vector<Recommendation>& best, const AnswerNote& note) {
-  nlohmann::ordered_json answer{{"line", line}};
-  if (user != nullptr) answer["user"] = *user;
-  answer["task"] = task;
-  if (note.unknown > 0) answer["unknown"] = note.unknown;
-  if (note.by_frequency) answer["fallback"] = "frequency";
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const Recommendation& found : best) {
-    list.push_back({{"id", found.item}, {"score", found.score}});
-    if (found.probability) list.back()["probability"] = *found.probability;
-  }
-  answer["best"] = std::move(list);
+std::string answer_text(const Request& request, const std::vector<TaskAnswer>& answers,
+                        const Titles* titles) {
+  return completed(nlohmann::ordered_json::object(), request, answers, titles);
+}
+
+std::string answer_line(std::int64_t line, const Request& request,
+                        const std::vector<TaskAnswer>& answers, const Titles* titles) {
+  return completed({{"line", line}}, request, answers, titles);
+}
+
+std::string done_line(std::int64_t line, const char* what, const std::string& name) {
+  return compact({{"line", line}, {what, name}});
+}
+
+std::string filter_line(std::int64_t line, const SetFilter& message, std::int64_t unknown) {
+  nlohmann::ordered_json answer{
+      {"line", line}, {"filter", message.filter}, {"items", message.items.size()}};
+  if (unknown > 0) answer["unknown"] = unknown;
   return compact(answer);
-}
-
-std::string done_line(std::int64_t line, const char* what, const std::string& task) {
-  return compact({{"line", line}, {what, task}});
 }
 
 std::string error_line(std::int64_t line, std::string_view reason, const Message* message) {
   nlohmann::ordered_json answer{{"line", line}};
   if (message != nullptr) {
     if (const auto* event = std::get_if<Event>(message)) answer["user"] = event->user;
-    if (const auto* request = std::get_if<UserRequest>(message)) {
-      answer["user"] = request->user;
-      answer["task"] = request->task;
+    if (const auto* request = std::get_if<Request>(message)) {
+      if (request->user) answer["user"] = *request->user;
+      if (request->has_many) {
+        answer["tasks"] = request->tasks;
+      } else {
+        answer["task"] = request->tasks.front();
+      }
     }
-    if (const auto* request = std::get_if<HistoryRequest>(message)) answer["task"] = request->task;
   }
   answer["error"] = reason;
   return compact(answer);

@@ -23,8 +23,8 @@ class Queue {
     std::int64_t line;
     Message message;
     Clock::duration parsing;
-    /// for a load or an unload: the tasks for the lines after it
-    Service::Tasks tasks = {};
+    /// for a change of tasks or filters: those for the lines after it
+    Service::Snapshot after = {};
   };
 
   void push(Entry entry) {
@@ -83,7 +83,8 @@ class Server {
         in_(in),
         out_(out),
         empty_{.events = Latency(options.keep_times), .requests = Latency(options.keep_times)},
-        tasks_(service.loaded()),
+        titles_(options.titles),
+        now_(service.snapshot()),
         queues_(options.shards),
         reports_(options.shards, empty_) {}
 
@@ -92,7 +93,7 @@ class Server {
     const bool alone = queues_.size() == 1;
     std::vector<std::thread> threads;
     for (std::size_t shard = 0; !alone && shard < queues_.size(); ++shard)
-      threads.emplace_back([this, shard, tasks = tasks_] { work(shard, tasks); });
+      threads.emplace_back([this, shard, now = now_] { work(shard, now); });
     ServerReport report = empty_;
     std::string text;
     while (!out_failed_) {
@@ -114,6 +115,7 @@ class Server {
     flush();
     for (const ServerReport& part : reports_) {
       report.errors += part.errors;
+      report.unknown_items += part.unknown_items;
       report.events.add(part.events);
       report.requests.add(part.requests);
     }
@@ -156,60 +158,75 @@ class Server {
     guarded(line, nullptr, report, [&] {
       const Clock::time_point start = Clock::now();
       Message message = parse_message(text);
-      if (const auto* load = std::get_if<Load>(&message)) {
-        const std::string task = service_.load(load->file);
-        take_tasks(line, message, alone);
-        return write(done_line(line, "loaded", task));
+      if (std::holds_alternative<Event>(message) || std::holds_alternative<Request>(message)) {
+        const std::size_t shard = shard_of_message(message, line);
+        Queue::Entry entry{line, std::move(message), Clock::now() - start};
+        alone ? answer(shard, entry, now_) : queues_[shard].push(std::move(entry));
+      } else {
+        const std::string answer = changed(line, message);
+        take_snapshot(line, alone);
+        write(answer);
       }
-      if (const auto* unload = std::get_if<Unload>(&message)) {
-        service_.unload(unload->task);
-        take_tasks(line, message, alone);
-        return write(done_line(line, "unloaded", unload->task));
-      }
-      const std::size_t shard = shard_of_message(message, line);
-      Queue::Entry entry{line, std::move(message), Clock::now() - start};
-      alone ? answer(shard, entry, tasks_) : queues_[shard].push(std::move(entry));
     });
   }
 
-  /// Appends an entry with the new tasks to every queue, between the lines before and after the
-  /// change.
-  void take_tasks(std::int64_t line, const Message& message, bool alone) {
-    tasks_ = service_.loaded();
+  /// Changes tasks or filters as the message says, and returns its answer.
+  std::string changed(std::int64_t line, const Message& message) {
+    if (const auto* load = std::get_if<Load>(&message))
+      return done_line(line, "loaded", service_.load(load->file));
+    if (const auto* unload = std::get_if<Unload>(&message)) {
+      service_.unload(unload->task);
+      return done_line(line, "unloaded", unload->task);
+    }
+    if (const auto* set = std::get_if<SetFilter>(&message))
+      return filter_line(line, *set, service_.set_filter(set->filter, set->items));
+    const DropFilter& drop = std::get<DropFilter>(message);
+    service_.drop_filter(drop.filter);
+    return done_line(line, "dropped_filter", drop.filter);
+  }
+
+  /// Appends an entry with the new tasks and filters to every queue, between the lines before and
+  /// after the change.
+  void take_snapshot(std::int64_t line, bool alone) {
+    now_ = service_.snapshot();
     for (Queue& queue : queues_) {
-      if (!alone) queue.push({line, message, {}, tasks_});
+      if (!alone) queue.push({line, {}, {}, now_});
     }
   }
 
   std::size_t shard_of_message(const Message& message, std::int64_t line) const {
     if (const auto* event = std::get_if<Event>(&message))
       return shard_of(event->user, queues_.size());
-    if (const auto* request = std::get_if<UserRequest>(&message))
-      return shard_of(request->user, queues_.size());
+    if (const auto* request = std::get_if<Request>(&message); request->user)
+      return shard_of(*request->user, queues_.size());
     return static_cast<std::size_t>(line) % queues_.size();
   }
 
-  void answer(std::size_t shard, const Queue::Entry& entry, const Service::Tasks& tasks) {
-    if (out_failed_ && !std::holds_alternative<Event>(entry.message)) return;
+  void answer(std::size_t shard, const Queue::Entry& entry, const Service::Snapshot& now) {
+    const auto* const event = std::get_if<Event>(&entry.message);
+    if (out_failed_ && event == nullptr) return;
     ServerReport& report = reports_[shard];
     guarded(entry.line, &entry.message, report, [&] {
       const Clock::time_point start = Clock::now();
-      const std::string text = service_.answer(shard, entry.line, entry.message, tasks);
-      if (!text.empty()) write(text);
+      if (event != nullptr) {
+        if (!service_.observe(shard, *event, now)) ++report.unknown_items;
+      } else {
+        const Request& request = std::get<Request>(entry.message);
+        write(answer_line(entry.line, request, service_.recommend(shard, request, now), titles_));
+      }
       const Clock::duration time = entry.parsing + (Clock::now() - start);
-      std::holds_alternative<Event>(entry.message) ? report.events.add(time)
-                                                   : report.requests.add(time);
+      (event != nullptr ? report.events : report.requests).add(time);
     });
   }
 
-  void work(std::size_t shard, Service::Tasks tasks) {
+  void work(std::size_t shard, Service::Snapshot now) {
     std::vector<Queue::Entry> entries;
     for (queues_[shard].take(entries); !entries.empty(); queues_[shard].take(entries)) {
       for (Queue::Entry& entry : entries) {
-        if (entry.tasks != nullptr) {
-          tasks = std::move(entry.tasks);
+        if (entry.after != nullptr) {
+          now = std::move(entry.after);
         } else {
-          answer(shard, entry, tasks);
+          answer(shard, entry, now);
         }
       }
       flush();
@@ -222,7 +239,8 @@ class Server {
   std::mutex writing_;
   std::atomic<bool> out_failed_ = false;
   ServerReport empty_;
-  Service::Tasks tasks_;  ///< for the next line
+  const Titles* titles_;
+  Service::Snapshot now_;  ///< for the next line
   std::vector<Queue> queues_;
   std::vector<ServerReport> reports_;
 };

@@ -2,6 +2,7 @@
 /// Answers messages for any model.
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,30 +13,44 @@
 #include <vector>
 
 #include "common/concat.hpp"
+#include "refrain/serve/recommender.hpp"
 #include "refrain/train/checkpoint.hpp"
+#include "serve/filters.hpp"
 #include "serve/message.hpp"
 
 namespace refrain::serve {
 
-/// Users, divided among shards. Each shard belongs to one thread; any thread may call load, unload
-/// and loaded.
+/// Users, divided among shards. A shard belongs to one thread at a time, which may call observe,
+/// recommend and restore for it; any thread may call the other functions, except for save.
+///
+/// The functions take and return values, so that any front end can call them: parse_message()
+/// makes messages of text, answer_text() and answer_line() make text of answers.
 class Service {
  public:
   virtual ~Service() = default;
 
-  /// The tasks that are loaded at one moment.
-  using Tasks = std::shared_ptr<const void>;
-  virtual Tasks loaded() const = 0;
+  /// The tasks and filters at one moment.
+  using Snapshot = std::shared_ptr<const void>;
+  virtual Snapshot snapshot() const = 0;
 
-  /// The answer to an event (empty) or a request, by the tasks that were loaded when its line was
-  /// read. Throws Error.
-  virtual std::string answer(std::size_t shard, std::int64_t line, const Message& message,
-                             const Tasks& tasks) = 0;
-  /// Loads a task from a file and returns its name.  Throws Error.
+  /// Appends an item to the history of a user, and creates the user at the first known item. An
+  /// item that the model does not know changes nothing; then the result is false. Throws Error.
+  virtual bool observe(std::size_t shard, const Event& event, const Snapshot& now) = 0;
+  /// The answers to a request, one for each of its tasks. Throws Error; then no task is answered.
+  virtual std::vector<TaskAnswer> recommend(std::size_t shard, const Request& request,
+                                            const Snapshot& now) = 0;
+
+  /// Loads a task from a file and returns its name. Throws Error.
   virtual std::string load(const std::string& file) = 0;
   /// Throws OptionError for an unknown task.
   virtual void unload(const std::string& task) = 0;
   virtual std::vector<std::string> tasks() const = 0;
+
+  /// Adds a filter, or replaces the filter with this name as a whole. Returns the number of its
+  /// items that the model does not know.
+  virtual std::int64_t set_filter(const std::string& name, std::vector<std::string> items) = 0;
+  /// Throws OptionError for an unknown filter.
+  virtual void drop_filter(const std::string& name) = 0;
 
   /// Receives a user's name and state.
   using TakeState = std::function<void(const std::string& user, std::string_view bytes)>;
@@ -52,42 +67,50 @@ class ModelService : public Service {
   ModelService(Model model, Vocabulary items, std::size_t shards)
       : recommender_(std::move(model), std::move(items)), users_(shards) {}
 
-  Tasks loaded() const final {
-    return std::make_shared<const LoadedTasks>(recommender_.snapshot());
+  Snapshot snapshot() const final {
+    return std::make_shared<const Bound>(Bound{recommender_.snapshot(), filters_.now()});
   }
 
-  std::string answer(std::size_t shard, std::int64_t line, const Message& message,
-                     const Tasks& bound) final {
-    const LoadedTasks& tasks = *static_cast<const LoadedTasks*>(bound.get());
-    if (const auto* event = std::get_if<Event>(&message)) {
-      const std::int32_t item = recommender_.id_of(event->item);
-      recommender_.observe(tasks, users_[shard][event->user], item);
-      return {};
+  bool observe(std::size_t shard, const Event& event, const Snapshot& now) final {
+    const std::int32_t item = recommender_.items().find(event.item);
+    if (item < recommender_.items().first_item()) return false;
+    recommender_.observe(bound(now).tasks, users_[shard][event.user], item);
+    return true;
+  }
+
+  std::vector<TaskAnswer> recommend(std::size_t shard, const Request& request,
+                                    const Snapshot& now) final {
+    const Tasks& tasks = bound(now).tasks;
+    const std::vector<std::int32_t> history = known_of(request.history);
+    User* const user = request.user ? user_or_null(shard, *request.user) : nullptr;
+    if (user == nullptr && history.empty() && request.fallback == Fallback::none) {
+      throw OptionError(request.user ? examples::concat("user '", *request.user, "' has no events")
+                                     : std::string("the model knows no item of the history"));
     }
-    if (const auto* request = std::get_if<HistoryRequest>(&message)) {
-      std::vector<std::int32_t> history;
-      for (const std::string& item : request->history) {
-        const std::int32_t id = recommender_.items().find(item);
-        if (id >= recommender_.items().first_item())
-          history.push_back(id);  // a new item may be unknown to the model
+    std::vector<TaskAnswer> answers;
+    for (const std::string& name : request.tasks) {
+      const std::string& task = named(tasks, name);
+      TaskAnswer& answer = answers.emplace_back();
+      answer.unknown = std::ssize(request.history) - std::ssize(history);
+      std::optional<RequestSelection> selection;
+      if (!request.exclude.empty() || request.allow || !request.filters.empty()) {
+        selection.emplace(request, *bound(now).filters, recommender_.targets(tasks, task));
+        answer.unknown += selection->unknown();
       }
-      const bool is_known = !history.empty();
-      const std::string& task = named(tasks, request->task);
-      return answer_line(
-          line, nullptr, request->task,
-          is_known ? recommender_.recommend(tasks, task, history, request->k)
-                   : recommender_.most_frequent(tasks, task, request->k),
-          {.unknown = static_cast<std::int64_t>(request->history.size() - history.size()),
-           .by_frequency = !is_known});
+      const TargetSelection select =
+          selection ? selection->view() : TargetSelection{.seen = request.seen};
+      if (user != nullptr) {
+        answer.source = recommender_.follow(tasks, *user, task) ? Source::state : Source::pass;
+        answer.best = recommender_.recommend(tasks, task, *user, request.k, select);
+      } else if (!history.empty()) {
+        answer.source = Source::pass;
+        answer.best = recommender_.recommend(tasks, task, history, request.k, select);
+      } else {
+        answer.source = Source::popular;
+        answer.best = recommender_.most_frequent(tasks, task, request.k, select);
+      }
     }
-    const UserRequest& request = std::get<UserRequest>(message);
-    const auto user = users_[shard].find(request.user);
-    if (user == users_[shard].end())
-      throw OptionError(examples::concat("user '", request.user, "' has no events"));
-    const std::string& task = named(tasks, request.task);
-    recommender_.follow(tasks, user->second, task);
-    return answer_line(line, &request.user, request.task,
-                       recommender_.recommend(tasks, task, user->second, request.k));
+    return answers;
   }
 
   void unload(const std::string& task) override {
@@ -95,6 +118,13 @@ class ModelService : public Service {
       throw OptionError(examples::concat("unknown task '", task, "'"));
   }
   std::vector<std::string> tasks() const final { return recommender_.tasks(); }
+
+  std::int64_t set_filter(const std::string& name, std::vector<std::string> items) final {
+    const std::int64_t unknown = std::ssize(items) - std::ssize(known_of(items));
+    filters_.set(name, std::make_shared<const Filter>(std::move(items)));
+    return unknown;
+  }
+  void drop_filter(const std::string& name) final { filters_.drop(name); }
 
   void save(const TakeState& take) const final {
     for (const auto& shard : users_) {
@@ -109,11 +139,34 @@ class ModelService : public Service {
   Recommender<Model>& recommender() noexcept { return recommender_; }
 
  private:
-  using LoadedTasks = typename Recommender<Model>::Tasks;
+  using Tasks = typename Recommender<Model>::Tasks;
+  using User = typename Recommender<Model>::User;
+  struct Bound {
+    Tasks tasks;
+    std::shared_ptr<const Filters::Map> filters;
+  };
+
+  static const Bound& bound(const Snapshot& now) { return *static_cast<const Bound*>(now.get()); }
+
+  /// The ids of the items that the model knows; a history may have newer ones.
+  std::vector<std::int32_t> known_of(const std::vector<std::string>& items) const {
+    std::vector<std::int32_t> ids;
+    for (const std::string& item : items) {
+      const std::int32_t id = recommender_.items().find(item);
+      if (id >= recommender_.items().first_item()) ids.push_back(id);
+    }
+    return ids;
+  }
+
+  /// A user with at least one item, or null.
+  User* user_or_null(std::size_t shard, const std::string& name) {
+    const auto found = users_[shard].find(name);
+    return found == users_[shard].end() || found->second.items().empty() ? nullptr : &found->second;
+  }
 
   /// The loaded task for a requested name. "next" and "base" both name the next item: the base
   /// answers "next" unless a patch for "next" is loaded.
-  static const std::string& named(const LoadedTasks& tasks, const std::string& task) {
+  static const std::string& named(const Tasks& tasks, const std::string& task) {
     static const std::string next = "next", base = "base";
     if (Recommender<Model>::has(tasks, task)) return task;
     const std::string& other = task == next ? base : task == base ? next : task;
@@ -121,7 +174,8 @@ class ModelService : public Service {
   }
 
   Recommender<Model> recommender_;
-  std::vector<std::unordered_map<std::string, typename Recommender<Model>::User>> users_;
+  Filters filters_;
+  std::vector<std::unordered_map<std::string, User>> users_;
 };
 
 /// Options of a service.

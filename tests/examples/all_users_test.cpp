@@ -193,8 +193,8 @@ TEST_CASE("all users: the lines of an answer", "[example]") {
   std::string json;
   AnswerFormat(Output::json_lines, titles).append(json, 4, request, answer);
   CHECK(json ==
-        "{\"user\":\"u 1\",\"task\":\"next\",\"unknown\":[\"x\",\"\\\"\"],\"fallback\":"
-        "\"frequency\",\"best\":[{\"id\":\"a,b\",\"title\":\"The \\\"First\\\"\",\"score\":1.5},"
+        "{\"user\":\"u 1\",\"task\":\"next\",\"unknown\":[\"x\",\"\\\"\"],\"source\":"
+        "\"popular\",\"best\":[{\"id\":\"a,b\",\"title\":\"The \\\"First\\\"\",\"score\":1.5},"
         "{\"id\":\"c\",\"score\":-0.10000000149011612,\"probability\":0.25}]}\n");
   std::string csv;
   AnswerFormat(Output::csv, titles).append(csv, 4, request, answer);

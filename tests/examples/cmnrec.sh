@@ -152,7 +152,7 @@ standard_output table "${lists[@]}" --output csv
 (($(wc -l < lines) == 2)) || fail "expected an object for each history, got $(cat lines)"
 first='{"task":"next","best":[{"id":"16","title":"Film, the 16th","score":'
 [[ "$(head -n 1 lines)" == "$first"* ]] || fail "expected $first, got $(head -n 1 lines)"
-[[ "$(tail -n 1 lines)" == '{"task":"next","unknown":["none"],"fallback":"frequency","best":['* ]] || fail "expected a fallback, got $(cat lines)"
+[[ "$(tail -n 1 lines)" == '{"task":"next","unknown":["none"],"source":"popular","best":['* ]] || fail "expected a fallback, got $(cat lines)"
 [[ "$(head -n 1 table)" == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a header, got $(head -n 1 table)"
 [[ "$(sed -n 2p table)" == '1,,next,1,16,"Film, the 16th",'*, ]] || fail "expected a quoted title, got $(sed -n 2p table)"
 (($(wc -l < table) == 5)) || fail "expected one line per item, got $(cat table)"

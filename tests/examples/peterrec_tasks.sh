@@ -67,7 +67,7 @@ if line 1 | grep -qE '"id":"[123]"'; then fail "a seen item is recommended"; fi
 line 2 | grep -qE "^\{\"task\":\"next\",\"unknown\":\[\"nothing\"\],\"best\":\[$item,$item\]\}$" || fail "expected the unknown item"
 [[ $(line 3) == '{"task":"age","error":"--task: expected one of next, base, got age"}' ]] || fail "expected the error"
 line 4 | grep -q '^{"task":"base","best":' || fail "expected an answer from the base's own head"
-line 5 | grep -q '^{"task":"next","fallback":"frequency","best":' || fail "expected the most frequent items"
+line 5 | grep -q '^{"task":"next","source":"popular","best":' || fail "expected the most frequent items"
 # As CSV: one header line, one line per item, and all other output on standard error.
 "$program" "${asked[@]}" --threads 2 --count 2 --output csv < histories > out 2> errors || fail "expected an answer to each line"
 [[ $(head -n 1 out) == "answer,user,task,place,id,title,score,probability" ]] || fail "expected a heading of columns"

@@ -61,7 +61,7 @@ all_equals_single masked "$peterrec" recommend --base masked.safetensors --threa
 all_equals_single memory "$cmnrec" recommend --threads 2
 all_equals_single popular "$cmnrec" recommend --model popular.safetensors --keep-seen --threads 1
 (($(wc -l < tasks.jsonl) == 3 * 95)) || fail "expected an answer for each user and task"
-grep -q '"user":"none","task":"next","unknown":\["nothing"\],"fallback":"frequency"' own.jsonl || fail "expected the fallback"
+grep -q '"user":"none","task":"next","unknown":\["nothing"\],"source":"popular"' own.jsonl || fail "expected the fallback"
 says "; 2 answers by frequency, because no item of the history is known; unknown items were skipped in 3 answers"
 
 # Two domains: the users' own target items are excluded; users have no ids, only numbers.

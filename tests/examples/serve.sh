@@ -76,7 +76,7 @@ done
 run 0 --model base.safetensors
 expected=$(printf '%s\n' "$expected_base" "$expected_base" "$expected_next" "$expected_base" "$expected_base")
 [[ "$(ids)" == "$expected" ]] || fail "expected the lists of base, base, next, base, base: $expected"
-says '{"line":1,"task":"next","best":'
+says '{"line":1,"task":"next","source":"pass","best":'
 
 # A non-causal base cannot process events one by one: it reads sequences of its training length, as
 # peterrec recommend does, for longer and shorter histories.
@@ -104,17 +104,19 @@ printf '%s\n' '{"user": "a", "item": 1}' 'no json' '[1]' '{"user": "a"}' '{"user
   '{"history": [], "task": "base"}' '{"load": "absent"}' '{"unload": "gender"}' $'{"user": "\xff", "item": 1}' \
   '{"user": "a", "task": "base", "k": 2}' > in
 run 0 --base base.safetensors --measure
-lines 15
-for line in 2 3 4 5 6 7 8 9 10 11 14 15 16; do
+lines 14
+for line in 2 3 4 6 8 9 10 11 14 15 16; do
   grep -qE "^\{\"line\":$line,.*\"error\":" out || fail "expected an error of line $line"
 done
 says '{"line":2,"error":"expected JSON, got '"'no'"' at byte 2"}'
 says '{"line":4,"error":"expected \"item\" (an event) or \"task\" (a request), got neither"}'
-says '{"line":5,"user":"a","error":"unknown item '"'99'"'"}'
 says '{"line":6,"user":"a","task":"other","error":"unknown task '"'other'; loaded: base"'"}'
-says '"line":17,"user":"a","task":"base","best":[{"id":'
-says '17 lines, 13 errors' errors
-says 'requests: 2, p50' errors
+says '{"line":7,"user":"b","task":"base","source":"popular","best":[{"id":'
+says '{"line":17,"user":"a","task":"base","source":"state","best":[{"id":'
+says '17 lines, 11 errors, 1 unknown items' errors
+says 'serve: 1 event of items that the model does not know' errors
+says 'events: 2, p50' errors
+says 'requests: 3, p50' errors
 
 # Unusual lines: with a timestamp, with unknown items, with the fields of several kinds, incomplete.
 printf '%s\n' '{"user": "a", "item": 1, "timestamp": 1700000000}' '{"history": [1, "new", 2, "newer"], "task": "base", "k": 1}' \
@@ -123,11 +125,11 @@ printf '%s\n' '{"user": "a", "item": 1, "timestamp": 1700000000}' '{"history": [
   '{"user": "a", "item": 1, "item": 2}' '{"load": "next.patch.safetensors\u0000"}' > in
 run 0 --base base.safetensors
 lines 10
-says '{"line":2,"task":"base","unknown":2,"best":[{"id":'
-says '{"line":3,"task":"base","unknown":1,"fallback":"frequency","best":[{"id":'
+says '{"line":2,"task":"base","unknown":2,"source":"pass","best":[{"id":'
+says '{"line":3,"task":"base","unknown":1,"source":"popular","best":[{"id":'
 says '{"line":4,"error":"expected \"user\" or \"history\", got both"}'
 says '{"line":5,"error":"expected \"item\" (an event) or \"task\" (a request), got both"}'
-says '{"line":6,"error":"expected \"user\", \"history\", \"load\" or \"unload\", got none"}'
+says '{"line":6,"error":"expected \"user\", \"history\", \"load\", \"unload\", \"filter\" or \"drop_filter\", got none"}'
 says '{"line":7,"error":"\"user\": expected a name, got an empty string"}'
 says '{"line":8,"error":"expected JSON, got an incomplete line"}'
 says '{"line":11,"error":"duplicate key \"item\""}'
@@ -140,12 +142,54 @@ for task in base next gender; do
   # shellcheck disable=SC2086
   train "$peterrec" recommend $patches --task $task --count 2 --history new --history
   sed -nE 's/^ +[0-9]+\. ([0-9]+) .*/\1/p; s/^  ([MF]) .*/\1/p' out | xargs > expected
-  printf '%s\n' "{\"history\": [\"new\"], \"task\": \"$task\", \"k\": 2}" "{\"history\": [], \"task\": \"$task\", \"k\": 2}" > in
+  printf '%s\n' "{\"history\": [\"new\"], \"task\": \"$task\", \"k\": 2}" "{\"user\": \"none\", \"task\": \"$task\", \"k\": 2}" > in
   # shellcheck disable=SC2086
   run 0 --base base.safetensors $patches
-  (($(grep -c '"fallback":"frequency"' out) == 2)) || fail "expected two lists of the most frequent items"
+  (($(grep -c '"source":"popular"' out) == 2)) || fail "expected two lists of the most frequent items"
   [[ $(grep -oE '"id":"[0-9MF]+"' out | cut -d '"' -f 4 | xargs) == "$(cat expected)" ]] || fail "expected the lists of peterrec recommend: $(cat expected)"
 done
+
+# Requests select items: the answers are the allowed ones of the complete list, in its order.
+printf '40::Tea (2026)::Drink\n39::Milk::Drink\n' > movies.dat
+complete='{"history": [3, 9], "task": "next", "k": 40'
+printf '%s\n' '{"filter": "high", "items": [36, 37, 38, 39, 40, "new"]}' '{"filter": "odd", "items": [35, 37, 39]}' "$complete}" \
+  "$complete, \"filter\": \"high\"}" "$complete, \"filter\": [\"high\", \"odd\"]}" "$complete, \"allow\": [1, 3, 2, \"new\"]}" \
+  "$complete, \"exclude\": [40, \"new\"], \"filter\": \"high\"}" "$complete, \"allow\": [9, 3, 1], \"seen\": \"include\"}" "$complete, \"allow\": []}" \
+  '{"drop_filter": "odd"}' "$complete, \"filter\": \"odd\"}" '{"drop_filter": "odd"}' \
+  '{"user": "none", "task": "next", "fallback": "none"}' '{"history": ["new"], "task": "next", "fallback": "none"}' > in
+run 0 --base base.safetensors --patch next.patch.safetensors --titles movies.dat
+lines 14
+answer() { sed -n "/^{\"line\":$1,/p" out; }
+listed() { answer "$1" | grep -oE '"id":"[0-9]+"' | tr -dc '0-9\n'; }
+# ordered IDS: these items in the order of the complete list
+ordered() { listed 3 | grep -xE "${1// /|}" | xargs; }
+says '{"line":1,"filter":"high","items":6,"unknown":1}'
+says '{"line":2,"filter":"odd","items":3}'
+(($(listed 3 | wc -l) == 38)) || fail "expected the 38 items outside of the history"
+[[ $(listed 4 | xargs) == "$(ordered '36 37 38 39 40')" ]] || fail "expected the items of the filter"
+[[ $(listed 5 | xargs) == "$(ordered '37 39')" ]] || fail "expected the items of both filters"
+[[ $(listed 6 | xargs) == "$(ordered '1 2')" ]] || fail "expected the allowed items that were not seen"
+says '{"line":6,"task":"next","unknown":1,"source":"pass","best":[{"id":'
+[[ $(listed 7 | xargs) == "$(ordered '36 37 38 39')" ]] || fail "expected the items of the filter except for one"
+[[ $(listed 8 | sort -n | xargs) == "1 3 9" ]] || fail "expected items of the history again"
+says '{"line":9,"task":"next","source":"pass","best":[]}'
+says '{"line":10,"dropped_filter":"odd"}'
+says '{"line":11,"task":"next","error":"unknown filter '"'odd'; set: high"'"}'
+says '{"line":12,"error":"unknown filter '"'odd'; set: high"'"}'
+says '{"line":13,"user":"none","task":"next","error":"user '"'none'"' has no events"}'
+says '{"line":14,"task":"next","error":"the model knows no item of the history"}'
+says '{"id":"40","title":"Tea (2026)","score":'
+says '{"id":"38","score":'
+
+# One request is answered by several tasks as each of them answers alone.
+request='{"history": [3, 9, "new"], "k": 2'
+printf '%s\n' "$request, \"task\": \"next\"}" "$request, \"task\": \"gender\"}" "$request, \"tasks\": [\"next\", \"gender\"]}" \
+  "$request, \"tasks\": [\"next\", \"other\"]}" > in
+run 0 --base base.safetensors --patch next.patch.safetensors,gender.patch.safetensors
+lines 4
+together="{\"line\":3,\"answers\":[{$(answer 1 | sed 's/^{"line":1,//'),{$(answer 2 | sed 's/^{"line":2,//')]}"
+[[ $(answer 3) == "$together" ]] || fail "expected $together"
+says '{"line":4,"tasks":["next","other"],"error":"unknown task '"'other'"
 
 # The probabilities of classes sum to one.
 printf '%s\n' '{"history": [1, 2, 3], "task": "gender"}' > in
@@ -171,7 +215,7 @@ run 0 --base base.safetensors
 lines 4
 for line in 1 2; do says "{\"line\":$line,\"error\":"; done
 says '{"line":3,"error":"expected a line of at most 1048576 bytes, got a longer one"}'
-says '"line":4,"task":"base","best":[{"id":'
+says '"line":4,"task":"base","source":"pass","best":[{"id":'
 
 # Tasks are loaded and unloaded.
 printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load": "gender.patch.safetensors"}' \
@@ -179,7 +223,7 @@ printf '%s\n' '{"user": 7, "item": 3}' '{"user": 7, "task": "gender"}' '{"load":
 run 0 --base base.safetensors
 says '{"line":2,"user":"7","task":"gender","error":"unknown task'
 says '{"line":3,"loaded":"gender"}'
-says '"line":4,"user":"7","task":"gender","best":[{"id":"'
+says '"line":4,"user":"7","task":"gender","source":"state","best":[{"id":"'
 [[ $(sed -n 's/.*"line":4,//p' out | grep -o '"id"' | wc -l) == 2 ]] || fail "expected both classes of the task"
 says '{"line":5,"unloaded":"gender"}'
 says '{"line":6,"user":"7","task":"gender","error":"unknown task'

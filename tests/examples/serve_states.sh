@@ -139,16 +139,18 @@ chmod a-w locked.states
 run 1 --states locked.states
 says "locked.states: is read-only" errors
 
-# Tasks are loaded and unloaded at a high rate: every line is answered by the tasks that were loaded
-# when it was read.
+# Tasks are loaded and unloaded and filters are set at a high rate: every line is answered by the
+# tasks and filters of the moment when it was read.
 awk 'BEGIN {
   for (i = 1; i <= 2500; ++i) {
     u = i % 23
     if (i % 9 == 0) printf "{\"load\": \"next%d.patch\"}\n", 1 + i % 2
     else if (i % 31 == 0) print "{\"unload\": \"next\"}"
+    else if (i % 37 == 0) printf "{\"filter\": \"some\", \"items\": [%d, %d, %d, %d]}\n", 1 + i % 40, 1 + i % 39, 1 + i % 38, 1 + i % 7
+    else if (i % 223 == 0) print "{\"drop_filter\": \"some\"}"
     else if (i % 3 == 0) printf "{\"user\": \"u%d\", \"item\": %d}\n", u, 1 + i * 7 % 40
     else if (i % 17 == 0) printf "{\"history\": [%d, %d], \"task\": \"next\", \"k\": 3}\n", 1 + i % 40, 1 + i % 37
-    else printf "{\"user\": \"u%d\", \"task\": \"%s\", \"k\": 3}\n", u, i % 5 ? "next" : "base"
+    else printf "{\"user\": \"u%d\", \"task\": \"%s\", \"k\": 3%s}\n", u, i % 5 ? "next" : "base", i % 4 ? "" : ", \"filter\": \"some\""
   }
 }' > in
 run 0 --states storm1.states
@@ -161,4 +163,5 @@ for threads in 2 4; do
   done
 done
 grep -q '"unloaded"' out || fail "expected tasks to be unloaded"
+grep -q '"dropped_filter"' out || fail "expected filters to be dropped"
 echo passed

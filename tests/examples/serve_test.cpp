@@ -1,5 +1,5 @@
-/// The parts of the serve program: lines, latencies and the states file; tests/examples/serve.sh
-/// runs the program.
+/// The parts of the serve program: the server, latencies and the states file;
+/// tests/examples/serve.sh runs the program.
 
 #include <algorithm>
 #include <atomic>
@@ -32,19 +32,24 @@ using test::SystemFaults;
 /// Counts events and answers every request with the loaded task, after a delay.
 class Counting final : public Service {
  public:
-  Tasks loaded() const override { return std::make_shared<const std::string>(task); }
-  std::string answer(std::size_t, std::int64_t line, const Message& message,
-                     const Tasks& tasks) override {
-    if (std::holds_alternative<serve::Event>(message)) {
-      ++events;
-      return {};
-    }
+  Snapshot snapshot() const override { return std::make_shared<const std::string>(task); }
+  bool observe(std::size_t, const serve::Event& event, const Snapshot&) override {
+    ++events;
+    return event.item != "unknown";
+  }
+  std::vector<TaskAnswer> recommend(std::size_t, const serve::Request&,
+                                    const Snapshot& now) override {
     std::this_thread::sleep_for(delay);
-    return answer_line(line, nullptr, *static_cast<const std::string*>(tasks.get()), {});
+    return {{.best = {{*static_cast<const std::string*>(now.get())}}}};
   }
   std::string load(const std::string& file) override { return task = file; }
   void unload(const std::string&) override { task = "nothing"; }
   std::vector<std::string> tasks() const override { return {}; }
+  std::int64_t set_filter(const std::string& name, std::vector<std::string> items) override {
+    task = name;
+    return std::ssize(items);
+  }
+  void drop_filter(const std::string&) override { task = "no filter"; }
   void save(const TakeState& take) const override {
     for (const auto& [user, bytes] : users) {
       if (on_save) on_save();
@@ -99,8 +104,6 @@ std::map<std::string, std::string> read_all(const std::string& path) {
   return service.users;
 }
 
-std::string nested(std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); }
-
 }  // namespace
 
 TEST_CASE("serve: quantiles of times equal those of the sorted times within half a percent",
@@ -151,85 +154,18 @@ TEST_CASE("serve: times outside of the bins, and no times", "[serve]") {
   CHECK(counter.percentile_us(50) == 0);
 }
 
-TEST_CASE("serve: a deeply nested value is refused in any field", "[serve]") {
-  const std::string deep = nested(100000);
-  for (const std::string& line :
-       std::vector<std::string>{R"({"user": "u", "task": "next", "k": )" + deep + "}",
-                                R"({"user": )" + deep + R"(, "item": "i"})",
-                                R"({"history": [)" + deep + R"(], "task": "next"})",
-                                R"({"history": ["i"], "task": )" + deep + "}",
-                                R"({"load": )" + deep + "}", R"({"unload": )" + deep + "}"}) {
-    CHECK_THROWS_WITH(parse_message(line), test::contains(", got array"));
-  }
-  CHECK_THROWS_AS(parse_message(deep), OptionError);
-  CHECK_THROWS_AS(parse_message(deep.substr(0, 100000)), OptionError);
-  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1.5})"),
-                    test::contains("got 1.5"));
-}
-
-TEST_CASE("serve: the message for invalid JSON contains the position", "[serve]") {
-  CHECK_THROWS_WITH(parse_message(R"({"user": u})"),
-                    test::contains("expected JSON, got 'u' at byte 10"));
-  CHECK_THROWS_WITH(parse_message(R"({"user": "u")"),
-                    test::contains("expected JSON, got an incomplete line"));
-  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "next", "k": 1e999})"),
-                    test::contains("expected a number in the range of double"));
-  CHECK_THROWS_WITH(parse_message("{\"user\": " + std::string(100, 'u') + "}"),
-                    test::contains("expected JSON, got 'u' at byte 10"));
-  CHECK_THROWS_WITH(parse_message("{\"user\": \"" + std::string(100, 'u') + "\x01\"}"),
-                    test::contains(std::string(39, 'u') + "...' at byte 111"));
-  for (const char* value : {"1", "true", "null", "\"text\""})
-    CHECK_THROWS_WITH(parse_message(value), test::contains("expected a JSON object, got "));
-}
-
-TEST_CASE("serve: a duplicate key is an error for its line only", "[serve]") {
-  for (const char* line :
-       {R"({"user": "u", "item": "i", "item": "j"})", R"({"user": "u", "item": "i", "user": "u"})",
-        R"({"history": ["i"], "k": 1, "task": "next", "k": 2})"}) {
-    INFO(line);
-    CHECK_THROWS_WITH(parse_message(line), test::contains("duplicate key \""));
-  }
-  CHECK_THROWS_WITH(parse_message(R"({"user": {"user": 1, "user": 2}, "item": "i"})"),
-                    test::contains("got object"));
-  const auto event = std::get<serve::Event>(parse_message(R"({"item": 7, "user": "\u00e9:\"{"})"));
-  CHECK(event.user == "\xC3\xA9:\"{");
-  CHECK(event.item == "7");
-  const auto asked = std::get<HistoryRequest>(
-      parse_message(R"({"history": ["a", -3, 18446744073709551615], "task": "t", "k": -5})"));
-  CHECK(asked.history == std::vector<std::string>{"a", "-3", "18446744073709551615"});
-  CHECK(asked.k == -5);
-  for (const char* k : {"9223372036854775808", "1000000000000000000", "1.5", "\"1\"", "[]"}) {
-    INFO(k);
-    CHECK_THROWS_WITH(
-        parse_message(refrain::detail::concat(R"({"user": "u", "task": "t", "k": )", k, "}")),
-        test::contains("expected an integer of at most 18 digits, got "));
-  }
-}
-
-TEST_CASE("serve: an event may have a time, as \"timestamp\" or \"time\"", "[serve]") {
-  for (const char* key : {"timestamp", "time"}) {
-    const auto message =
-        parse_message(refrain::detail::concat(R"({"user": "u", "item": "i", ")", key, R"(": 17})"));
-    CHECK(std::get<serve::Event>(message).item == "i");
-  }
-  CHECK_THROWS_WITH(parse_message(R"({"user": "u", "task": "t", "time": 17})"),
-                    test::contains("unknown key \"time\""));
-}
-
-TEST_CASE("serve: a path with a NUL byte is refused", "[serve]") {
-  CHECK_THROWS_WITH(parse_message(R"({"load": "a\u0000b"})"),
-                    test::contains("expected a file path, got a text with a NUL byte"));
-}
-
-TEST_CASE("serve: a line is answered by the tasks that are loaded when it is read",
+TEST_CASE("serve: a line is answered by the tasks and filters of the moment when it is read",
           "[serve][threads]") {
   std::string text;
   constexpr int lines = 400;
   for (int line = 1; line <= lines; ++line) {
-    text += line % 7 == 0    ? refrain::detail::concat("{\"load\": \"task", line, "\"}\n")
-            : line % 11 == 0 ? std::string("{\"unload\": \"any\"}\n")
-                             : refrain::detail::concat("{\"user\": \"u", line % 17,
-                                                       "\", \"task\": \"asked\"}\n");
+    text +=
+        line % 7 == 0    ? refrain::detail::concat("{\"load\": \"task", line, "\"}\n")
+        : line % 11 == 0 ? std::string("{\"unload\": \"any\"}\n")
+        : line % 13 == 0 ? refrain::detail::concat("{\"filter\": \"f", line, "\", \"items\": []}\n")
+        : line % 19 == 0
+            ? std::string("{\"drop_filter\": \"any\"}\n")
+            : refrain::detail::concat("{\"user\": \"u", line % 17, "\", \"task\": \"asked\"}\n");
   }
   const auto answers = [&](std::size_t shards) {
     Counting service;
@@ -246,6 +182,21 @@ TEST_CASE("serve: a line is answered by the tasks that are loaded when it is rea
   const std::vector<std::string> expected = answers(1);
   CHECK(expected.size() == lines);
   CHECK(answers(4) == expected);
+}
+
+TEST_CASE("serve: events of unknown items are counted and are no errors", "[serve]") {
+  for (const std::size_t shards : {1U, 3U}) {
+    Counting service;
+    std::istringstream in(
+        "{\"user\": \"u\", \"item\": \"unknown\"}\n{\"user\": \"u\", \"item\": \"i\"}\n"
+        "{\"user\": \"v\", \"item\": \"unknown\"}\n");
+    std::ostringstream out;
+    const ServerReport report = serve::serve(service, {.shards = shards}, in, out);
+    CHECK(report.events.count() == 3);
+    CHECK(report.unknown_items == 2);
+    CHECK(report.errors == 0);
+    CHECK(out.str().empty());
+  }
 }
 
 TEST_CASE("serve: a line that is too long is skipped", "[serve]") {

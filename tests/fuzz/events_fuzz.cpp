@@ -21,21 +21,18 @@ struct Check {
   void operator()(const serve::Event& event) const {
     require_same({{"user", event.user}, {"item", event.item}}, event);
   }
-  void operator()(const serve::UserRequest& request) const {
-    const nlohmann::json line{{"user", request.user}, {"task", request.task}, {"k", request.k}};
-    const auto* const back = std::get_if<serve::UserRequest>(&read_again(line));
-    require(back != nullptr && back->user == request.user && back->task == request.task &&
-                back->k == request.k,
-            "a request comes back");
-    check_line(serve::answer_line(7, &request.user, request.task, {{request.user, 0.5F}}), "best");
-  }
-  void operator()(const serve::HistoryRequest& request) const {
-    const nlohmann::json line{
-        {"history", request.history}, {"task", request.task}, {"k", request.k}};
-    const auto* const back = std::get_if<serve::HistoryRequest>(&read_again(line));
-    require(back != nullptr && back->history == request.history && back->task == request.task &&
-                back->k == request.k,
-            "a request comes back");
+  void operator()(const serve::Request& request) const {
+    const auto* const back = std::get_if<serve::Request>(&read_again(line_of(request)));
+    require(back != nullptr && line_of(*back) == line_of(request), "a request comes back");
+    std::vector<serve::TaskAnswer> answers(request.tasks.size());
+    answers.front().best.push_back({request.tasks.front(), 0.5F});
+    Titles titles;
+    titles.items.intern(request.tasks.front());
+    titles.titles.push_back(request.tasks.back());
+    check_line(serve::answer_line(7, request, answers, &titles),
+               request.has_many ? "answers" : "best");
+    const serve::Message message = request;
+    check_line(serve::error_line(7, request.tasks.front(), &message), "error");
   }
   void operator()(const serve::Load& load) const {
     const auto* const back = std::get_if<serve::Load>(&read_again({{"load", load.file}}));
@@ -46,8 +43,42 @@ struct Check {
     require(back != nullptr && back->task == unload.task, "a task comes back");
     check_line(serve::done_line(7, "unloaded", unload.task), "unloaded");
   }
+  void operator()(const serve::SetFilter& set) const {
+    const auto* const back =
+        std::get_if<serve::SetFilter>(&read_again({{"filter", set.filter}, {"items", set.items}}));
+    require(back != nullptr && back->filter == set.filter && back->items == set.items,
+            "a filter comes back");
+    check_line(serve::filter_line(7, set, 1), "filter");
+  }
+  void operator()(const serve::DropFilter& drop) const {
+    const auto* const back =
+        std::get_if<serve::DropFilter>(&read_again({{"drop_filter", drop.filter}}));
+    require(back != nullptr && back->filter == drop.filter, "a filter's name comes back");
+  }
 
  private:
+  /// A line with all keys of a request.
+  static nlohmann::json line_of(const serve::Request& request) {
+    nlohmann::json line{
+        {"k", request.k},
+        {"exclude", request.exclude},
+        {"filter", request.filters},
+        {"fallback", request.fallback == serve::Fallback::none ? "none" : "popular"}};
+    if (request.user) {
+      line["user"] = *request.user;
+    } else {
+      line["history"] = request.history;
+    }
+    if (request.has_many) {
+      line["tasks"] = request.tasks;
+    } else {
+      line["task"] = request.tasks.front();
+    }
+    if (request.allow) line["allow"] = *request.allow;
+    if (request.seen != SeenItems::by_task)
+      line["seen"] = request.seen == SeenItems::exclude ? "exclude" : "include";
+    return line;
+  }
   static const serve::Message& read_again(const nlohmann::json& line) {
     static serve::Message message;
     return message = serve::parse_message(line.dump());
@@ -73,16 +104,21 @@ void try_input(std::string_view input) {
 }
 
 std::vector<std::string> seeds() {
-  return {R"({"user": "u1", "item": "i9"})",
-          R"({"user": 12, "item": -3})",
-          R"({"user": "u1", "task": "next", "k": 10})",
-          R"({"user": "caf\u00e9", "task": "next"})",
-          R"({"history": ["i3", 9, "i9"], "task": "next", "k": 18446744073709551615})",
-          R"({"load": "next.patch.safetensors"})",
-          R"({"unload": "next"})",
-          R"({"user": "u1", "item": null, "more": [[[{}]]]})",
-          "{\"user\": \"\xC3\x28\", \"item\": 1e300}",
-          "[1, 2"};
+  return {
+      R"({"user": "u1", "item": "i9"})",
+      R"({"user": 12, "item": -3})",
+      R"({"user": "u1", "task": "next", "k": 10})",
+      R"({"user": "caf\u00e9", "task": "next"})",
+      R"({"history": ["i3", 9, "i9"], "task": "next", "k": 18446744073709551615})",
+      R"({"load": "next.patch.safetensors"})",
+      R"({"unload": "next"})",
+      R"({"user": "u1", "tasks": ["next", 3], "exclude": ["i1"], "allow": [4], "seen": "include"})",
+      R"({"history": [1], "task": "t", "filter": ["a"], "fallback": "none", "seen": "exclude"})",
+      R"({"filter": "in_stock", "items": ["i3", 9]})",
+      R"({"drop_filter": "in_stock"})",
+      R"({"user": "u1", "item": null, "more": [[[{}]]]})",
+      "{\"user\": \"\xC3\x28\", \"item\": 1e300}",
+      "[1, 2"};
 }
 
 }  // namespace refrain::fuzz
