@@ -153,8 +153,11 @@ struct HttpRespond::Once {
   Once(const Once&) = delete;
   Once& operator=(const Once&) = delete;
   ~Once() {
-    if (!answered.load(std::memory_order_acquire))
+    if (answered.load(std::memory_order_acquire)) return;
+    try {
       deliver(http_error(500, "internal", "the server gave no answer"));
+    } catch (...) {  // out of memory: the server's time for an answer passes
+    }
   }
 
   Deliver deliver;
