@@ -120,7 +120,7 @@ class HttpServer::Server {
   }
 
   int drain(std::chrono::milliseconds deadline) {
-    if (!threads_.empty()) {
+    if (!threads_.empty() && !is_stopped_) {
       const auto end = detail::Clock::now() + deadline;
       shared_->draining = true;
       const auto until = detail::Clock::now() + shared_->options.drain_idle;

@@ -29,6 +29,16 @@ std::string media_type(beast::string_view value) {
   return type;
 }
 
+/// True when a line begins with a blank, which continues the line before. Beast accepts such lines.
+bool has_folded_line(std::string_view lines) {
+  for (;;) {
+    const std::size_t end = lines.find('\n');
+    if (end == std::string_view::npos) return false;
+    lines.remove_prefix(end + 1);
+    if (lines.starts_with(' ') || lines.starts_with('\t')) return true;
+  }
+}
+
 }  // namespace
 
 /// Takes the parts of one request from Beast's parser.
@@ -112,7 +122,10 @@ class RequestParser::Message final : public http::basic_parser<true> {
     return bytes.size();
   }
 
-  void on_chunk_header_impl(std::uint64_t, beast::string_view, beast::error_code&) override {}
+  void on_chunk_header_impl(std::uint64_t size, beast::string_view,
+                            beast::error_code& ec) override {
+    if (size > body_bytes - taken_) ec = error::body_limit;
+  }
 
   std::size_t on_chunk_body_impl(std::uint64_t, beast::string_view bytes,
                                  beast::error_code& ec) override {
@@ -156,6 +169,7 @@ std::size_t RequestParser::put(std::string_view bytes) {
     message_->header_size += consumed;
     const std::size_t pending = ec == error::need_more ? bytes.size() - consumed : 0;
     if (message_->header_size + pending > header_bytes_) ec = error::header_limit;
+    if (has_folded_line(bytes.substr(0, consumed))) ec = error::bad_field;
     if (progress() != Progress::header) {
       message_->eager(true);
       const auto length = message_->content_length();

@@ -30,8 +30,8 @@ struct RawRequest {
 ///
 /// Stricter than RFC 9112 where servers and proxies have disagreed: refused are both Content-Length
 /// and Transfer-Encoding, two of Content-Length, Transfer-Encoding, Host, Content-Type or
-/// Authorization, encodings other than "chunked", and a request of HTTP/1.1 without Host. Trailers
-/// are ignored.
+/// Authorization, encodings other than "chunked", header lines that continue the line before, and a
+/// request of HTTP/1.1 without Host. Trailers are ignored.
 class RequestParser {
  public:
   enum class Progress { header, body, done, failed };
