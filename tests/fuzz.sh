@@ -15,6 +15,8 @@ jobs=${JOBS:-$(nproc)}
 need_compiler
 need "$compiler" clang
 need_header fmt/core.h libfmt-dev
+need_header boost/beast.hpp libboost-dev
+need_header sqlite3.h libsqlite3-dev
 install_missing
 # The runtime of the fuzzer is a separate package.
 if [[ -z "$(find "$("$compiler" -print-resource-dir)/lib" -name 'libclang_rt.fuzzer*.a' 2> /dev/null)" ]]; then

@@ -71,7 +71,7 @@ FOLDERS = {
     "bench": (EVERY_ROOM, {"refrain_models", "support"}, ("benchmark/",)),
     "bench/gpu_kernels.cpp": (EVERY_ROOM, {"refrain_models", "support"}, ()),
     "tests": (EVERY_ROOM, {"refrain_models", "common", "peterrec", "cmnrec", "serve", "server", "support", "kernels", "src", "cuda", "data", "distributed", "nccl", "train"}, ("catch2/", "nlohmann/")),
-    "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "serve", "fuzz"}, ("nlohmann/",)),
+    "tests/fuzz": (EVERY_ROOM, {"peterrec", "cmnrec", "serve", "fuzz", "src"}, ("nlohmann/",)),
     "tests/simt": (EVERY_ROOM, {"support", "kernels", "simt"}, ("catch2/",)),
     "tests/support/cudnn": ({"core", "kernels"}, {"kernels", "support"}, ()),
     "tests/support/simt": (EVERY_ROOM, {"kernels", "support"}, ("boost/context/", "sanitizer/")),
@@ -85,7 +85,7 @@ SEARCH = ("include", ".", "examples", "examples/models", "tests", "bench")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 STANDARD = re.compile(r"^[a-z_0-9]+$")  # <vector>, <cstdint>
-SYSTEM = re.compile(r"^(sys/[a-z_]+|[a-z0-9_]+)\.h$")  # <unistd.h>, <immintrin.h>
+SYSTEM = re.compile(r"^((sys|netinet)/[a-z_]+|[a-z0-9_]+)\.h$")  # <unistd.h>, <immintrin.h>
 
 
 def public_room(path):

@@ -136,7 +136,7 @@ TEST_CASE("http limits: slow clients", "[server]") {
 TEST_CASE("http limits: clients that do not read", "[server]") {
   EchoServer server({.write_time = 500ms});
   RawClient reader(server->port());
-  CHECK(reader.ask(http_get("/big/20000000"), 30s).body.size() == 20'000'000);
+  CHECK(reader.ask(http_get("/big/2000000"), 30s).body.size() == 2'000'000);
   RawClient client(server->port());
   client.set_receive_buffer(4096);
   client.send(http_get("/big/50000000"));

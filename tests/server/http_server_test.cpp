@@ -62,6 +62,7 @@ TEST_CASE("http server: requests without a route", "[server]") {
   CHECK(client.ask(utf8).status == 200);
   CHECK(client.ask("POST /text HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nab").body ==
         "ab");
+  CHECK(eventually([&] { return !server.log().empty(); }));
   CHECK(server.log().front() == "  404");
 }
 
@@ -162,6 +163,8 @@ TEST_CASE("http server: handlers that fail or answer late", "[server]") {
   CHECK(split.head.find("X-B") == std::string::npos);
   CHECK(server->requests_in_flight() == 0);
   CHECK(client.ask(http_get("/users/u")).status == 200);
+  // A line is written after its answer.
+  CHECK(eventually([&] { return server.log().size() == 6; }));
   CHECK(server.log() == std::vector<std::string>{"GET /throw 500", "GET /throw-late 200",
                                                  "GET /drop 500", "GET /later 200",
                                                  "GET /split 500", "GET /users/{user} 200"});

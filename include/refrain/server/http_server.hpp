@@ -41,13 +41,13 @@ struct HttpOptions {
   int requests_in_flight = 512;        ///< requests that wait for a handler; more: 429
   int retry_after = 1;                 ///< seconds, in answers 429 and 503
 
-  std::chrono::milliseconds header_time{5'000};   ///< from a request's first byte, and from the
-                                                  ///< start of a connection; longer: 408
-  std::chrono::milliseconds body_time{10'000};    ///< from the end of the header; longer: 408
-  std::chrono::milliseconds idle_time{60'000};    ///< between requests; longer: closed
-  std::chrono::milliseconds answer_time{30'000};  ///< of a handler; longer: 503
-  std::chrono::milliseconds write_time{10'000};   ///< of an answer; longer: closed
-  std::chrono::milliseconds drain_idle{500};      ///< how long drain() waits for further requests
+  std::chrono::milliseconds header_time{5000};   ///< from a request's first byte, and from the
+                                                 ///< start of a connection; longer: 408
+  std::chrono::milliseconds body_time{10000};    ///< from the end of the header; longer: 408
+  std::chrono::milliseconds idle_time{60000};    ///< between requests; longer: closed
+  std::chrono::milliseconds answer_time{30000};  ///< of a handler; longer: 503
+  std::chrono::milliseconds write_time{10000};   ///< of an answer; longer: closed
+  std::chrono::milliseconds drain_idle{500};     ///< how long drain() waits for further requests
 
   /// Called after each answer, on a thread of the server. The functions must not throw.
   std::function<void(const HttpAccessRecord&)> on_access = {};
