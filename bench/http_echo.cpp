@@ -1,5 +1,5 @@
-/// HTTP requests per second of an echo handler, over loopback: POST with 64 bytes of JSON, which the
-/// handler does not parse, on connections that stay open.
+/// HTTP requests per second of an echo handler, over loopback: POST with 65 bytes of JSON, which
+/// the handler does not parse, on connections that stay open.
 ///
 /// Usage: http_echo [connections] [seconds] [server threads]       (64 5 1)
 /// The client is a process of its own with one thread, which sends the next request of a connection

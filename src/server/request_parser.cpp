@@ -46,7 +46,8 @@ class RequestParser::Message final : public http::basic_parser<true> {
  public:
   Message(std::size_t header_bytes, const std::vector<std::string>& kept) : kept_(kept) {
     header_limit(static_cast<std::uint32_t>(header_bytes));
-    // Routes have limits of their own, which take() applies. boost::none refuses every body in 1.74.
+    // Routes have limits of their own, which take() applies. In Boost 1.74 boost::none refuses
+    // every body.
     body_limit(std::numeric_limits<std::uint64_t>::max());
     eager(false);  // stops after the header
   }
