@@ -153,15 +153,13 @@ class StepsOfTasks {
     const std::size_t first = losses.size();
     losses.resize(first + tasks.size(), Tensor::zeros({}, DType::f32));
     if (batch.tasks.empty()) return {};
-    std::vector<Variable> own =
-        BankedNextItNet(base_, bank_, batch.rows).losses(batch.ids, batch.targets, batch.negatives);
-    for (std::size_t i = 0; i < own.size(); ++i) {
-      const std::size_t task = batch.tasks[i];
-      own[i] = multiply(own[i], Variable(Tensor::full(own[i].shape(), tasks[task]->share(slice),
-                                                      own[i].dtype())));
-      losses[first + task] = own[i].value();
-    }
-    backward(refrain::detail::sum_of(own));
+    std::vector<double> shares;
+    for (const std::size_t task : batch.tasks) shares.push_back(tasks[task]->share(slice));
+    const BankedNextItNet::Losses own =
+        BankedNextItNet(base_, bank_, batch.rows)
+            .losses(batch.ids, batch.targets, batch.negatives, shares);
+    for (std::size_t i = 0; i < own.each.size(); ++i) losses[first + batch.tasks[i]] = own.each[i];
+    backward(own.sum);
     bank_.pass_gradients();
     std::vector<Gradient> gradients;
     for (const std::unique_ptr<RunningTask>& task : tasks)
@@ -202,6 +200,20 @@ class StepsOfTasks {
   Communicator* ranks_;
 };
 
+/// The most classes of a head that is computed with the others. Larger heads fill the cores on
+/// their own, and would pad the others.
+constexpr std::int64_t max_classes_of_bank = 256;
+
+/// TaskBank::Options::classes for these tasks.
+std::int64_t classes_of_bank(std::span<const PreparedTask> tasks) {
+  std::int64_t most = 0;
+  for (const PreparedTask& each : tasks) {
+    const std::int64_t classes = each.task->is_profile() ? each.task->targets.size() : 0;
+    if (classes <= max_classes_of_bank) most = std::max(most, classes);
+  }
+  return most;
+}
+
 TaskBank bank_for(const NextItNet& base, std::span<const PreparedTask> tasks,
                   std::int64_t at_once) {
   const PatchSet::Options options = tasks.front().network()->task().options();
@@ -212,7 +224,9 @@ TaskBank bank_for(const NextItNet& base, std::span<const PreparedTask> tasks,
   return TaskBank(base, {.tasks = at_once,
                          .patches = patches,
                          .bottleneck = path * patches.cardinality,
-                         .tcl_id = options.tcl_id});
+                         .tcl_id = options.tcl_id,
+                         .classes = classes_of_bank(tasks),
+                         .smoothing = tasks.front().options->task.smoothing});
 }
 
 /// The sum of the `count` largest numbers.
@@ -238,7 +252,9 @@ TrainingBytes training_bytes(const NextItNet& base, std::span<const PreparedTask
       sum_of_largest(batches, at_once) / tasks.front().options->finetune.slices;
   constexpr std::int64_t copies = 5, tensors_of_a_block = 7;
   constexpr std::int64_t size = sizeof(float);
-  return {.parameters = copies * size * sum_of_largest(parameters, at_once),
+  // The rows of the heads, and their gradients, have the size of the largest head.
+  const std::int64_t heads = 2 * at_once * classes_of_bank(tasks) * base.channels();
+  return {.parameters = size * (copies * sum_of_largest(parameters, at_once) + heads),
           .step = tensors_of_a_block * base.blocks() * size * sequences *
                   tasks.front().task->length * base.channels()};
 }

@@ -64,6 +64,7 @@
 #include "refrain/ops/pointwise.hpp"
 #include "refrain/ops/recurrent.hpp"
 #include "refrain/ops/replace_rows.hpp"
+#include "refrain/ops/softmax_loss_of_bank.hpp"
 #include "refrain/ops/steps.hpp"
 #include "refrain/ops/top_k.hpp"
 
@@ -77,6 +78,7 @@
 #include "refrain/nn/conv_history.hpp"
 #include "refrain/nn/dropout.hpp"
 #include "refrain/nn/embedding.hpp"
+#include "refrain/nn/head_bank.hpp"
 #include "refrain/nn/initialize.hpp"
 #include "refrain/nn/layer_norm.hpp"
 #include "refrain/nn/linear.hpp"

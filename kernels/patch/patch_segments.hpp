@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/scratch.hpp"
+#include "kernels/tiling/bank_segments.hpp"
 #include "kernels/tiling/panels.hpp"
 #include "refrain/kernels/patch.hpp"
 
@@ -61,14 +62,9 @@ class PatchSegments {
       function(segment(0, sequences_, 0, -1));
       return;
     }
-    const std::int32_t* const rows = patch_.bank_rows.template as<std::int32_t>();
-    std::int64_t gradients = 0;
-    for (std::int64_t begin = 0; begin < sequences_;) {
-      std::int64_t end = begin + 1;
-      while (end < sequences_ && rows[end] == rows[begin]) ++end;
-      function(segment(begin, end, rows[begin], rows[begin] > 0 ? gradients++ : -1));
-      begin = end;
-    }
+    for_bank_segments(patch_.bank_rows, [&](const BankSegment& of) {
+      function(segment(of.begin, of.end, of.row, of.gradient));
+    });
   }
 
   /// Calls function(segment, first, count) for the parts of rows [row, row + count) that belong to

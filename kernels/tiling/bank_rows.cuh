@@ -69,6 +69,20 @@ struct BankSegment {
   std::int64_t end;
 };
 
+/// The first sequence from `begin` on whose row is at least `row`; none: the number of sequences.
+__device__ __forceinline__ std::int64_t first_sequence(const BankRows& bank, std::int64_t begin,
+                                                       std::int64_t row) {
+  for (std::int64_t end = bank.sequences; begin < end;) {
+    const std::int64_t middle = (begin + end) / 2;
+    if (bank.rows[middle] < row) {
+      begin = middle + 1;
+    } else {
+      end = middle;
+    }
+  }
+  return begin;
+}
+
 /// The sequences of the index-th row, from 0, that a batch uses, without row 0. All lanes of a warp
 /// call it.
 __device__ __forceinline__ BankSegment segment_of(const BankRows& bank, std::int64_t index) {
@@ -86,16 +100,8 @@ __device__ __forceinline__ BankSegment segment_of(const BankRows& bank, std::int
     }
     index -= count;
   }
-  std::int64_t end = begin;
-  for (std::int64_t high = bank.sequences; end < high;) {
-    const std::int64_t middle = (end + high) / 2;
-    if (bank.rows[middle] == bank.rows[begin]) {
-      end = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return {begin, end};
+  if (begin == bank.sequences) return {begin, begin};
+  return {begin, first_sequence(bank, begin, std::int64_t{bank.rows[begin]} + 1)};
 }
 
 /// Slices of a sum over the rows of a matrix: slice s has rows s * per_slice onwards.

@@ -132,18 +132,19 @@ TEST_CASE("cuda: many tasks in one pass compute the results of the CPU", "[cuda]
     const Tensor rows = Tensor::from<std::int32_t>({model_batch}, {1, 1, 2, 2, 2});
     const auto results = [&](Device device) {
       base.to(device);
-      models::TaskBank bank(base, {.tasks = 2, .patches = patches, .bottleneck = 8});
+      models::TaskBank bank(
+          base, {.tasks = 2, .patches = patches, .bottleneck = 8, .classes = model_items});
       for (models::PatchSet* set : {&first, &second}) {
         set->to(device);
         for (const NamedParameter& named : set->parameters()) named.parameter->zero_grad();
         bank.bind(*set);
       }
       std::vector<double> values;
-      const std::vector<Variable> losses =
+      const models::BankedNextItNet::Losses losses =
           models::BankedNextItNet(base, bank, rows).losses(ids.to(device), targets.to(device));
-      backward(losses[0] + losses[1]);
+      backward(losses.sum);
       bank.pass_gradients();
-      for (const Variable& loss : losses) values.push_back(loss.item());
+      for (const Tensor& loss : losses.each) values.push_back(loss.to(Device::cpu).item());
       for (models::PatchSet* set : {&first, &second}) {
         for (const NamedParameter& named : set->parameters()) {
           const Gradient& gradient = named.parameter->gradient();

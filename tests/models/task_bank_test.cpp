@@ -33,12 +33,15 @@ struct Case {
   Insertion insertion = Insertion::serial;
   bool two_per_block = true;
   std::vector<std::int64_t> bottlenecks{4, 4, 4};  ///< one for each task
+  std::int64_t classes = 5;                        ///< TaskBank::Options::classes
 };
 
 const std::vector<Case> cases{
     {.name = "serial"},
     {.name = "parallel", .insertion = Insertion::parallel},
     {.name = "one per block", .two_per_block = false},
+    {.name = "a head apart", .classes = 2},
+    {.name = "all heads apart", .classes = 0},
     {.name = "both sides", .padding = Padding::same},
     {.name = "several widths", .channels = 32, .bottlenecks = {16, 3, 8, 1}},
     {.name = "several widths, parallel, both sides",
@@ -87,7 +90,8 @@ TaskBank bank_of(const NextItNet& base, const Case& c, std::int64_t tasks) {
                   {.tasks = tasks,
                    .patches = {.insertion = c.insertion, .two_per_block = c.two_per_block},
                    .bottleneck = *std::max_element(c.bottlenecks.begin(), c.bottlenecks.end()),
-                   .tcl_id = 1});
+                   .tcl_id = 1,
+                   .classes = c.classes});
 }
 
 /// A batch of one task in one step.
@@ -138,12 +142,6 @@ Joined joined(const std::vector<Batch>& batches, const std::vector<std::int64_t>
           Tensor::from<std::int32_t>({std::ssize(of_sequence)}, of_sequence)};
 }
 
-Variable sum_of(const std::vector<Variable>& losses) {
-  Variable sum = losses.front();
-  for (std::size_t i = 1; i < losses.size(); ++i) sum = sum + losses[i];
-  return sum;
-}
-
 /// Trains the tasks of a case alone.
 template <class T>
 std::vector<std::string> trained_alone(const NextItNet& base, const Case& c, std::int64_t steps) {
@@ -185,8 +183,7 @@ std::vector<std::string> trained_together(const NextItNet& base, const Case& c, 
     for (const std::size_t task : order) batches.push_back(batch_of(task, step, base));
     const Joined all = joined(batches, rows);
     for (const auto& adam : adams) adam->zero_grad();
-    backward(
-        sum_of(BankedNextItNet(base, bank, all.rows).losses(all.ids, all.targets, all.negatives)));
+    backward(BankedNextItNet(base, bank, all.rows).losses(all.ids, all.targets, all.negatives).sum);
     bank.pass_gradients();
     for (const auto& adam : adams) {
       adam->clip_gradients(1.0);
@@ -220,6 +217,75 @@ TEMPLATE_TEST_CASE("task bank: tasks trained in one pass end with the bytes of e
     }
     CHECK(content_hash(base) == before);
   }
+}
+
+TEST_CASE("task bank: weighted losses are those of each task alone", "[models][bank]") {
+  using namespace task_bank;
+  for (const Case& c : cases) {
+    if (c.channels > 64) continue;
+    INFO(c.name);
+    const NextItNet base = base_of<float>(c);
+    TaskBank bank = bank_of(base, c, std::ssize(c.bottlenecks));
+    std::vector<std::unique_ptr<PatchSet>> sets;
+    std::vector<Batch> batches;
+    std::vector<std::int64_t> rows;
+    std::vector<double> weights;
+    for (std::size_t task = 0; task < c.bottlenecks.size(); ++task) {
+      sets.push_back(task_of<float>(base, c, task));
+      rows.push_back(bank.bind(*sets.back()));
+      batches.push_back(batch_of(task, 2, base));
+      weights.push_back(1 / (1.5 + static_cast<double>(task)));
+    }
+    const Joined all = joined(batches, rows);
+    const BankedNextItNet network(base, bank, all.rows);
+    const BankedNextItNet::Losses losses =
+        network.losses(all.ids, all.targets, all.negatives, weights);
+    backward(losses.sum);
+    bank.pass_gradients();
+    for (std::size_t task = 0; task < sets.size(); ++task) {
+      INFO("task " << task);
+      const std::unique_ptr<PatchSet> own = task_of<float>(base, c, task);
+      const Batch& batch = batches[task];
+      const Variable loss =
+          multiply(base.with(*own).loss(batch.ids, batch.targets, batch.negatives),
+                   Variable(Tensor::full({}, weights[task], DType::f32)));
+      backward(loss);
+      CHECK(same_bytes(losses.each[task], loss.value()));
+      const std::vector<NamedParameter> alone = own->parameters(), bound = sets[task]->parameters();
+      for (std::size_t i = 0; i < alone.size(); ++i) {
+        INFO(alone[i].name);
+        const Parameter& parameter = *alone[i].parameter;
+        CHECK(same_bytes(bound[i].parameter->gradient().to_dense(parameter.shape()),
+                         parameter.gradient().to_dense(parameter.shape())));
+      }
+    }
+    weights.pop_back();
+    CHECK_THROWS_MATCHES(network.losses(all.ids, all.targets, all.negatives, weights), OptionError,
+                         test::message_contains("a weight for each of"));
+  }
+}
+
+TEST_CASE("task bank: heads of another label smoothing are apart", "[models][bank]") {
+  using namespace task_bank;
+  const NextItNet base = base_of<float>({});
+  TaskBank bank(base, {.tasks = 2, .classes = 3, .smoothing = 0.1});
+  std::vector<std::unique_ptr<PatchSet>> sets;
+  for (const double smoothing : {0.1, 0.3}) {
+    Random random(3);
+    sets.push_back(std::make_unique<PatchSet>(
+        base, PatchSet::Options{.head = {.targets = 3, .smoothing = smoothing}}, random));
+    redraw(*sets.back(), 5, 0.3);
+    bank.bind(*sets.back());
+  }
+  const Batch batch = batch_of(2, 0, base);
+  const Joined all = joined({batch, batch}, {1, 2});
+  const BankedNextItNet::Losses losses =
+      BankedNextItNet(base, bank, all.rows).losses(all.ids, all.targets);
+  for (std::size_t task = 0; task < 2; ++task) {
+    CHECK(same_bytes(losses.each[task],
+                     base.with(*sets[task]).loss(batch.ids, batch.targets).value()));
+  }
+  CHECK(losses.each[0].item() != losses.each[1].item());
 }
 
 TEST_CASE("task bank: scores do not depend on the other tasks of a batch", "[models][bank]") {
@@ -298,4 +364,6 @@ TEST_CASE("task bank: patch sets of another kind are refused", "[models][bank][e
   CHECK_THROWS_AS(BankedNextItNet(base, bank, rows(3)).user(ids), ShapeError);
   CHECK_THROWS_AS(BankedNextItNet(base, bank, rows(0)).losses(ids, rows(0)), OptionError);
   CHECK_THROWS_AS(BankedNextItNet(base, bank, rows(2)).losses(ids, rows(0)), OptionError);
+  CHECK_THROWS_MATCHES(BankedNextItNet(base, bank, rows(1)).losses(ids, rows(2)), ShapeError,
+                       test::message_contains("targets[0] = 2 is outside [0, 2)"));
 }

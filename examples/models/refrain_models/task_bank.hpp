@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "refrain/nn/head_bank.hpp"
 #include "refrain/nn/parameter_bank.hpp"
 #include "refrain/ops/replace_rows.hpp"
 #include "refrain/ops/steps.hpp"
@@ -21,7 +22,8 @@ namespace refrain::models {
 /// A patch set is bound to a row: its patches, second normalizations and [TCL] have their elements
 /// in the banks from then on, and everything else (its optimizer, its file) works on it as before.
 /// Row 0 is the base without patches. The sets have the same insertion, places and [TCL] id;
-/// bottlenecks and heads may differ. The base must be frozen, and a patch set released before it is
+/// bottlenecks and heads may differ. The losses of the heads for classes are computed as one
+/// (HeadBank), those of the other heads one after the other. The base must be frozen, and a patch set released before it is
 /// destroyed. On the device of the base, f32 or f64; on a GPU up to 256 channels (f64: 64).
 class TaskBank {
  public:
@@ -30,6 +32,9 @@ class TaskBank {
     PatchOptions patches{};       ///< insertion, places and normalizations of all tasks
     std::int64_t bottleneck = 0;  ///< D of the widest patch; 0: channels / 4
     std::int64_t tcl_id = -1;     ///< the id whose vector each task learns; -1: none
+    /// The most classes of a head (HeadLoss::softmax) that is computed with the others; 0: none is.
+    std::int64_t classes = 0;
+    double smoothing = 0;  ///< label smoothing of these heads; a head with another one is apart
   };
 
   /// Throws OptionError unless tasks >= 1, and for patches without insertion.
@@ -56,6 +61,10 @@ class TaskBank {
         norms_.back().row(0, parameter->shape()).copy_from(parameter->value());
       }
     }
+    if (options.classes > 0) {
+      heads_.emplace(HeadBank::Options{count, channels, options.classes, options.smoothing},
+                     placement);
+    }
     if (options.tcl_id < 0) return;
     tcl_ = ParameterBank(count, {channels}, placement);
     tcl_.row(0, {1, channels})
@@ -77,6 +86,7 @@ class TaskBank {
       norms_[2 * i + 1].bind(row, set.norm2_[i].parameter("beta"));
     }
     if (tcl_.defined()) tcl_.bind(row, set.tcl_);
+    if (has_head_in_bank(set)) heads_->bind(row, set.head_);
     *free = &set;
     return row;
   }
@@ -111,6 +121,13 @@ class TaskBank {
     for (PatchBank& bank : patches_) function(bank);
     for (ParameterBank& bank : norms_) function(bank);
     if (tcl_.defined()) function(tcl_);
+    if (heads_) function(*heads_);
+  }
+
+  bool has_head_in_bank(const PatchSet& set) const {
+    const HeadOptions& head = set.options().head;
+    return head.loss == HeadLoss::softmax && head.targets <= options_.classes &&
+           head.smoothing == options_.smoothing;
   }
 
   void expect_fits(PatchSet& set) const {
@@ -143,6 +160,7 @@ class TaskBank {
   std::vector<PatchBank> patches_;    ///< as in PatchSet
   std::vector<ParameterBank> norms_;  ///< gamma and beta of each block
   ParameterBank tcl_;
+  std::optional<HeadBank> heads_;
 };
 
 /// A base network with the patches of many tasks, one for each sequence of a batch. A value that
@@ -191,20 +209,57 @@ class BankedNextItNet final : public BlockStack<BankedNextItNet> {
     return parts;
   }
 
-  /// The mean loss of each task of the batch, in the order of parts(): i32 ids [B,T], targets [B]
-  /// of each sequence's task, for the pair losses `negatives` [B]. Backward passes from the sum of
-  /// the losses give each task the gradient of its own loss. Throws OptionError for sequences of
-  /// row 0, and the errors of PatchSet::loss().
-  std::vector<Variable> losses(const Tensor& ids, const Tensor& targets,
-                               const Tensor& negatives = {}) const {
-    const Variable users = user(ids);
-    std::vector<Variable> losses;
-    for (const Part& part : parts()) {
-      losses.push_back(bank_->set_of(part.row).loss(
-          slice_steps(users, part.begin, part.end), targets.slice(part.begin, part.end),
-          negatives.defined() ? negatives.slice(part.begin, part.end) : Tensor()));
+  /// The losses of the tasks of a batch.
+  struct Losses {
+    Variable sum;              ///< of all tasks, a scalar
+    std::vector<Tensor> each;  ///< of each task, in the order of parts(), scalars
+  };
+
+  /// The mean loss of each task of the batch, times its weight: i32 ids [B,T], targets [B] of each
+  /// sequence's task, for the pair losses `negatives` [B]; `weights` in the order of parts(),
+  /// empty: 1. A backward pass from the sum gives each task the gradient of its own loss. Throws
+  /// OptionError for sequences of row 0 and for another number of weights, and the errors of
+  /// PatchSet::loss().
+  Losses losses(const Tensor& ids, const Tensor& targets, const Tensor& negatives = {},
+                std::span<const double> weights = {}) const {
+    const std::vector<Part> all = parts();
+    if (!weights.empty() && weights.size() != all.size()) {
+      throw OptionError(detail::concat("BankedNextItNet: expected a weight for each of ",
+                                       all.size(), " tasks, got ", weights.size()));
     }
-    return losses;
+    const auto in_bank = [&](const Part& part) {
+      return bank_->has_head_in_bank(bank_->set_of(part.row));
+    };
+    const std::int64_t count = std::count_if(all.begin(), all.end(), in_bank);
+    const Variable users = user(ids);
+    Losses made;
+    const auto add = [&](const Variable& loss) {
+      made.sum = made.sum.defined() ? made.sum + loss : loss;
+    };
+    Tensor of_heads;
+    if (count > 0) {
+      const BankLosses heads =
+          bank_->heads_->losses(users, rows_, targets, weights_of_rows(all, weights, users));
+      of_heads = heads.losses;
+      add(heads.sum);
+    }
+    for (std::int64_t i = 0; i < std::ssize(all); ++i) {
+      const Part& part = all[static_cast<std::size_t>(i)];
+      if (in_bank(part)) {
+        made.each.push_back(of_heads.slice(i, i + 1).reshape({}));
+        continue;
+      }
+      Variable loss = bank_->set_of(part.row).loss(
+          slice_steps(users, part.begin, part.end), targets.slice(part.begin, part.end),
+          negatives.defined() ? negatives.slice(part.begin, part.end) : Tensor());
+      if (!weights.empty()) {
+        const double weight = weights[static_cast<std::size_t>(i)];
+        loss = multiply(loss, Variable(Tensor::full({}, weight, loss.dtype(), loss.device())));
+      }
+      made.each.push_back(loss.value());
+      add(loss);
+    }
+    return made;
   }
 
   /// Scores of all targets of each task of the batch, in the order of parts(): [b,targets] for its
@@ -226,6 +281,18 @@ class BankedNextItNet final : public BlockStack<BankedNextItNet> {
   BlockPatches patches_of(std::int64_t block) const { return bank_->patches_of(block, rows_); }
 
  private:
+  /// The weights of the parts by the rows of the bank, [K]; undefined without weights.
+  Tensor weights_of_rows(const std::vector<Part>& parts, std::span<const double> weights,
+                         const Variable& like) const {
+    if (weights.empty()) return {};
+    Tensor of_rows = Tensor::zeros({bank_->options().tasks + 1}, like.dtype());
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      of_rows.slice(parts[i].row, parts[i].row + 1)
+          .copy_from(Tensor::full({1}, weights[i], like.dtype()));
+    }
+    return of_rows.to(like.device());
+  }
+
   const NextItNet* base_;
   const TaskBank* bank_;
   BankIndices rows_;

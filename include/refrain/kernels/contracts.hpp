@@ -51,7 +51,7 @@ using Contracts = ContractList<
     struct UnaryForward, struct UnaryBackward, struct LinearCombination, struct Multiply,
     struct Dot, struct Dropout,
     // loss.hpp
-    struct SoftmaxLoss, struct SampledSoftmaxLoss, struct PairLoss,
+    struct SoftmaxLoss, struct SampledSoftmaxLoss, struct SoftmaxLossOfBank, struct PairLoss,
     // optimizer.hpp
     struct Adam, struct AdamRows, struct AdamMany, struct Sgd, struct SgdRows, struct ClipFactor>;
 

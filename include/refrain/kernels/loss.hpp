@@ -58,6 +58,30 @@ struct SampledSoftmaxLoss {
   Device device() const noexcept { return hidden.device; }
 };
 
+/// The softmax loss of the heads of many tasks, rows k of a bank, with a number of classes each:
+///   z[p,v] = hidden[p,:] . weight[k,v,:] + bias[k,v],  v < classes[k],  k = bank_rows[p]
+///   losses[g] = weights[k] times the mean over the rows p of the g-th row k of
+///     logsumexp_v(z[p,v]) - (1 - smoothing) z[p, targets[p]] - smoothing / classes[k] sum_v z[p,v]
+/// for the G rows in bank_rows that are not 0, ascending. The gradients are those of the sum of
+/// `losses`. Rows p of row 0, or of a row without classes, have no loss, and their gradient is zero.
+struct SoftmaxLossOfBank {
+  static constexpr const char* name = "softmax_loss_of_bank";
+  View hidden{};         ///< [P,C]
+  View weight{};         ///< [K,V,C]; a row begins with the elements of its head, [classes[k],C]
+  View bias{};           ///< [K,V]
+  View classes{};        ///< [K] i32, in [0,V]
+  View bank_rows{};      ///< [P] i32, ascending, in [0,K)
+  View targets{};        ///< [P] i32, each below the classes of its row
+  View weights{};        ///< [K], or empty: 1
+  MutableView losses{};  ///< [G]
+  MutableView dhidden{};
+  MutableView dweight{};  ///< [G,V,C]
+  MutableView dbias{};    ///< [G,V]
+  double smoothing = 0;   ///< as for SoftmaxLoss
+
+  Device device() const noexcept { return hidden.device; }
+};
+
 enum class PairLossKind : std::uint8_t { bpr, logistic };
 
 /// Mean over rows of -log sigmoid(p - n) (bpr) or -log sigmoid(p) - log(1 - sigmoid(n)) (logistic),

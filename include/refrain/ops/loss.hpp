@@ -48,6 +48,14 @@ inline void check_scores(const char* op, const Variable& hidden, const Variable&
   check_ids(op, "targets", targets, weight.size(0), hidden.device());
 }
 
+/// Checks a share of label smoothing.
+inline void check_smoothing(const char* op, double smoothing) {
+  if (!(smoothing >= 0 && smoothing < 1)) {
+    throw OptionError(
+        detail::concat(op, ": smoothing: expected a number in [0, 1), got ", smoothing));
+  }
+}
+
 }  // namespace detail
 
 /// Options of softmax_loss().
@@ -69,10 +77,7 @@ inline Variable softmax_loss(const Variable& hidden, const Variable& weight, con
                              const Tensor& targets, SoftmaxLossOptions options = {}) {
   constexpr const char* op = "softmax_loss";
   detail::check_scores(op, hidden, weight, bias, targets);
-  if (!(options.smoothing >= 0 && options.smoothing < 1)) {
-    throw OptionError(detail::concat("softmax_loss: smoothing: expected a number in [0, 1), got ",
-                                     options.smoothing));
-  }
+  detail::check_smoothing(op, options.smoothing);
   Tensor loss = empty_like(hidden.value(), {});
   Tensor dhidden = detail::gradient_of(hidden);
   Tensor dweight = detail::gradient_of(weight);
