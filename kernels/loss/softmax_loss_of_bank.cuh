@@ -1,5 +1,5 @@
 #pragma once
-/// Device templates of softmax_loss_of_bank; formulas, grids and bytes: cuda_softmax_loss_of_bank.cu.
+/// Device templates of softmax_loss_of_bank; formulas and grids: cuda_softmax_loss_of_bank.cu.
 
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,4 @@
-/// Heads that are bound to the rows of a bank keep their values and get the gradients that they have
+/// Heads that are bound to the rows of a bank keep their values, and get the gradients of each head
 /// alone.
 
 #include <vector>

@@ -19,12 +19,13 @@ namespace refrain::models {
 /// The patch sets of many tasks on one base, as rows of banks, so that one batch can hold sequences
 /// of all of them.
 ///
-/// A patch set is bound to a row: its patches, second normalizations and [TCL] have their elements
-/// in the banks from then on, and everything else (its optimizer, its file) works on it as before.
-/// Row 0 is the base without patches. The sets have the same insertion, places and [TCL] id;
-/// bottlenecks and heads may differ. The losses of the heads for classes are computed as one
-/// (HeadBank), those of the other heads one after the other. The base must be frozen, and a patch set released before it is
-/// destroyed. On the device of the base, f32 or f64; on a GPU up to 256 channels (f64: 64).
+/// A patch set is bound to a row: its patches, second normalizations, [TCL] and head have their
+/// elements in the banks from then on, and everything else (its optimizer, its file) works on it as
+/// before. Row 0 is the base without patches. The sets have the same insertion, places and [TCL]
+/// id; bottlenecks and heads may differ. The losses of heads for classes are computed as one
+/// (HeadBank), those of the other heads one after the other. The base must be frozen, and a patch
+/// set released before it is destroyed. On the device of the base, f32 or f64; on a GPU up to 256
+/// channels (f64: 64).
 class TaskBank {
  public:
   struct Options {
@@ -222,6 +223,7 @@ class BankedNextItNet final : public BlockStack<BankedNextItNet> {
   /// PatchSet::loss().
   Losses losses(const Tensor& ids, const Tensor& targets, const Tensor& negatives = {},
                 std::span<const double> weights = {}) const {
+    const Variable users = user(ids);
     const std::vector<Part> all = parts();
     if (!weights.empty() && weights.size() != all.size()) {
       throw OptionError(detail::concat("BankedNextItNet: expected a weight for each of ",
@@ -231,7 +233,6 @@ class BankedNextItNet final : public BlockStack<BankedNextItNet> {
       return bank_->has_head_in_bank(bank_->set_of(part.row));
     };
     const std::int64_t count = std::count_if(all.begin(), all.end(), in_bank);
-    const Variable users = user(ids);
     Losses made;
     const auto add = [&](const Variable& loss) {
       made.sum = made.sum.defined() ? made.sum + loss : loss;

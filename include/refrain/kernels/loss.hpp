@@ -63,7 +63,7 @@ struct SampledSoftmaxLoss {
 ///   losses[g] = weights[k] times the mean over the rows p of the g-th row k of
 ///     logsumexp_v(z[p,v]) - (1 - smoothing) z[p, targets[p]] - smoothing / classes[k] sum_v z[p,v]
 /// for the G rows in bank_rows that are not 0, ascending. The gradients are those of the sum of
-/// `losses`. Rows p of row 0, or of a row without classes, have no loss, and their gradient is zero.
+/// `losses`. Rows p of row 0, or of one without classes, have no loss, and a gradient of zero.
 struct SoftmaxLossOfBank {
   static constexpr const char* name = "softmax_loss_of_bank";
   View hidden{};         ///< [P,C]
