@@ -12,6 +12,7 @@
 #include "refrain/nn/patch.hpp"
 #include "refrain/nn/recurrent.hpp"
 #include "refrain/ops/pointwise.hpp"
+#include "refrain/ops/softmax_loss_of_bank.hpp"
 #include "refrain/ops/steps.hpp"
 #include "refrain/ops/top_k.hpp"
 #include "support.hpp"
@@ -146,6 +147,32 @@ BENCHMARK(softmax_loss_step)
     ->Args({2560, 64, 100'000})
     ->Args({256, 64, 1'000'000})
     ->Args({2560, 256, 10'000})
+    ->Apply(timed);
+
+/// The heads of many tasks with `rows` sequences each; computes all gradients.
+void softmax_loss_of_bank_step(benchmark::State& state) {
+  Random random(1);
+  const std::int64_t tasks = state.range(0), rows = state.range(1);
+  const std::int64_t channels = state.range(2), classes = state.range(3);
+  Tensor of_row({tasks * rows}, DType::i32);
+  for (std::int64_t i = 0; i < of_row.numel(); ++i)
+    of_row.data<std::int32_t>()[i] = static_cast<std::int32_t>(1 + i / rows);
+  const Tensor of_bank = Tensor::full({tasks + 1}, static_cast<double>(classes), DType::i32);
+  const HeadParameters heads{Variable(normal({tasks + 1, classes, channels}, random), true),
+                             Variable(normal({tasks + 1, classes}, random), true), of_row, of_bank};
+  const Variable hidden(normal({tasks * rows, channels}, random), true);
+  const Tensor targets = random_ids({tasks * rows}, classes, random);
+  for (auto _ : state) {
+    backward(softmax_loss_of_bank(hidden, heads, targets).sum);
+    for (Variable gradient : {heads.weight, heads.bias, hidden}) gradient.zero_grad();
+  }
+  report(state, 6 * static_cast<double>(tasks * rows * classes) * static_cast<double>(channels),
+         2 * element * static_cast<double>(tasks * (rows + classes) * channels));
+}
+BENCHMARK(softmax_loss_of_bank_step)
+    ->ArgNames({"G", "P/G", "C", "V"})
+    ->Args({1000, 1, 64, 2})
+    ->Args({40, 64, 64, 20})
     ->Apply(timed);
 
 // ---- recurrent segment, memory ----

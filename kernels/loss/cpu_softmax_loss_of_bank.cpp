@@ -49,8 +49,7 @@ class BankHeads {
     const T loss = static_cast<T>(blocks(segment, scratch).run(score));
     const T weight = args_.weights ? args_.weights.as<T>()[segment.row] : T(1);
     if (has_row) args_.losses.as<T>()[segment.gradient] = loss * weight;
-    if (count == 0 && args_.dhidden) std::fill_n(score.dhidden, rows * channels_, T(0));
-    finish(score.dhidden, rows * channels_, rows * channels_, weight);
+    finish(score.dhidden, score.rows * channels_, rows * channels_, weight);
     finish(score.dweight, count * channels_, widest_ * channels_, weight);
     finish(score.doffset, count, widest_, weight);
   }
