@@ -1,10 +1,17 @@
 /// An outside program that uses the component server.
 
+#include <chrono>
 #include <cstdio>
 
-#include <refrain/server/http.hpp>
+#include <refrain/server/http_server.hpp>
 
 int main() {
-  const auto target = refrain::parse_http_target("/v1/users/a%20b?k=5");
-  std::printf("%s\n", target->segments.at(2).c_str());
+  refrain::HttpRoutes routes;
+  routes.add({.method = "GET",
+              .pattern = "/",
+              .handler = [](refrain::HttpRequest, refrain::HttpRespond respond) { respond({}); }});
+  refrain::HttpServer server({.port = 0}, std::move(routes));
+  server.start();
+  std::printf("listens: %s\n", server.port() != 0 ? "yes" : "no");
+  return server.drain(std::chrono::seconds(5));
 }

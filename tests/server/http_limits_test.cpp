@@ -5,6 +5,7 @@
 #include "echo_server.hpp"
 #include "raw_client.hpp"
 #include "support/catch.hpp"
+#include "support/skip.hpp"
 
 using namespace refrain;
 using namespace refrain::test;
@@ -196,11 +197,32 @@ TEST_CASE("http limits: connections", "[server]") {
       [&] { return RawClient(server->port()).ask(http_get("/users/u")).status == 200; }));
 }
 
-TEST_CASE("http limits: a thousand connections at once", "[server]") {
-  if (!http_limits_test::allow_descriptors(2'300)) {
-    WARN("too few file descriptors");
-    return;
+TEST_CASE("http limits: connections wait for file descriptors", "[server]") {
+  EchoServer server;
+  CHECK(RawClient(server->port()).ask(http_get("/users/u")).status == 200);
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  rlimit lower = before;
+  lower.rlim_cur = std::min<rlim_t>(before.rlim_cur, 256);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &lower) == 0);
+  std::vector<int> taken;
+  for (int copy = ::dup(0); copy >= 0; copy = ::dup(0)) taken.push_back(copy);
+  ::close(taken.back());
+  taken.pop_back();
+  {
+    RawClient client(server->port());  // has the last descriptor
+    client.send(http_get("/users/u"));
+    CHECK(eventually([&] { return !server.errors().empty(); }));
+    for (const int copy : taken) ::close(copy);
+    CHECK(client.receive().body == "u");
   }
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  CHECK_THAT(server.errors().front(), contains("cannot accept connections"));
+}
+
+TEST_CASE("http limits: a thousand connections at once", "[server]") {
+  if (!http_limits_test::allow_descriptors(2'300))
+    REFRAIN_SKIP("fewer than 2,300 file descriptors are permitted");
   EchoServer server;
   std::vector<RawClient> clients;
   for (int i = 0; i < 1'000; ++i) clients.emplace_back(server->port());

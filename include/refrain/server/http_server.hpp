@@ -66,6 +66,8 @@ struct HttpOptions {
 /// HEAD is answered without the body. Bodies of requests that are refused are read up to the limit
 /// and dropped, so that the connection stays usable, unless the client expects 100 (Continue).
 ///
+/// drain(), stop() and the destructor are called by one thread, which is not one of a handler.
+///
 /// The program needs a file descriptor for each connection (RLIMIT_NOFILE); when there are none,
 /// new connections wait.
 class REFRAIN_API HttpServer {
@@ -91,12 +93,10 @@ class REFRAIN_API HttpServer {
   /// Ends the server without failing requests, and returns when all connections are closed: accepts
   /// connections that have arrived and no others, answers requests, closes connections that send
   /// none for drain_idle and, with "Connection: close", those that do. At the deadline it closes
-  /// the remaining ones. Returns how many of those had an unanswered request. Not to be called by a
-  /// handler.
+  /// the remaining ones. Returns how many of those had an unanswered request.
   int drain(std::chrono::milliseconds deadline);
 
-  /// Closes all connections, and joins the threads. Answers given later are ignored. Not to be
-  /// called by a handler.
+  /// Closes all connections, and joins the threads. Answers given later are ignored.
   void stop();
 
   /// Connections at this moment.
