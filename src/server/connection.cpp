@@ -31,14 +31,17 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
+/// `lower` is in lower case.
+bool equal_ignoring_case(std::string_view text, std::string_view lower) {
+  return std::equal(text.begin(), text.end(), lower.begin(), lower.end(), [](char a, char b) {
+    return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
+  });
+}
+
 /// The token of "Authorization: Bearer token"; empty for other values.
 std::string_view bearer_token(std::string_view value) {
   constexpr std::string_view scheme = "bearer ";
-  if (value.size() < scheme.size()) return {};
-  for (std::size_t i = 0; i < scheme.size(); ++i) {
-    const char c = value[i];
-    if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c) != scheme[i]) return {};
-  }
+  if (!equal_ignoring_case(value.substr(0, scheme.size()), scheme)) return {};
   value.remove_prefix(scheme.size());
   value.remove_prefix(std::min(value.find_first_not_of(' '), value.size()));
   return value;
@@ -49,13 +52,22 @@ bool has_control(std::string_view text) {
                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
 }
 
+/// True for a header that the server writes itself.
+bool is_own_header(std::string_view name) {
+  constexpr std::array<std::string_view, 5> own{"connection", "content-length", "content-type",
+                                                "date", "transfer-encoding"};
+  return std::any_of(own.begin(), own.end(),
+                     [&](std::string_view each) { return equal_ignoring_case(name, each); });
+}
+
 /// An answer that can be written as it is.
 bool is_valid(const HttpResponse& response) {
   if (response.status < 200 || response.status > 599 || has_control(response.content_type))
     return false;
   return std::all_of(response.headers.begin(), response.headers.end(), [](const auto& header) {
     return !header.first.empty() && header.first.find_first_of(": ") == std::string::npos &&
-           !has_control(header.first) && !has_control(header.second);
+           !is_own_header(header.first) && !has_control(header.first) &&
+           !has_control(header.second);
   });
 }
 

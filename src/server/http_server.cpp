@@ -60,6 +60,14 @@ void expect_valid(const HttpOptions& options) {
   expect_token("admin_token", options.admin_token);
   if (!options.token.empty() && options.token == options.admin_token)
     throw OptionError("HttpServer: expected different values of token and admin_token");
+  for (const std::string& name : options.headers) {
+    const bool lower = std::none_of(name.begin(), name.end(),
+                                    [](char c) { return (c >= 'A' && c <= 'Z') || c <= ' '; });
+    if (name.empty() || !lower || name == "authorization")
+      throw OptionError(detail::concat(
+          "HttpServer: headers: expected names in lower case, not authorization, got '", name,
+          "'"));
+  }
   if (options.address.empty() && options.unix_socket.empty())
     throw OptionError("HttpServer: expected an address or a Unix socket");
 }

@@ -19,9 +19,9 @@ namespace refrain::test {
 /// GET /query           the query's name=value, separated by commas
 /// GET /users/{user}    the user and the headers that the server keeps; DELETE: 204
 /// GET /big/{bytes}     a body of that size
-/// GET /throw, /throw-late, /drop, /held, /split
+/// GET /throw, /throw-late, /drop, /held, /split, /own-length
 ///                      throws; answers and throws; drops its respond; keeps it until release();
-///                      has a line break in a header
+///                      has a line break in a header; has a length of its own
 /// GET /later           answers "later" on another thread after 20 ms
 /// GET /health (open), GET /admin (admin)
 class EchoServer {
@@ -122,6 +122,9 @@ class EchoServer {
     });
     get("/split", [](HttpRequest, HttpRespond respond) {
       respond({.body = "", .headers = {{"X-A", "a\r\nX-B: b"}}});
+    });
+    get("/own-length", [](HttpRequest, HttpRespond respond) {
+      respond({.body = "abc", .headers = {{"Content-length", "0"}}});
     });
     get("/later", [this](HttpRequest, HttpRespond respond) {
       const std::lock_guard lock(mutex_);

@@ -41,6 +41,8 @@ TEST_CASE("http security: addresses that other machines reach need a token", "[s
   CHECK_THROWS_AS(made({.token = "short"}), OptionError);
   CHECK_THROWS_AS(made({.token = "a token of many letters"}), OptionError);
   CHECK_THROWS_AS(made({.token = token, .admin_token = token}), OptionError);
+  CHECK_THROWS_AS(made({.headers = {"X-User"}}), OptionError);
+  CHECK_THROWS_AS(made({.headers = {"authorization"}}), OptionError);
   CHECK_THROWS_AS(made({.threads = 0}), OptionError);
   CHECK_THROWS_AS(made({.header_bytes = 10}), OptionError);
   CHECK_THROWS_AS(made({.connections = 0}), OptionError);

@@ -161,13 +161,15 @@ TEST_CASE("http server: handlers that fail or answer late", "[server]") {
   const RawAnswer split = client.ask(http_get("/split"));
   CHECK(split.status == 500);
   CHECK(split.head.find("X-B") == std::string::npos);
+  CHECK(client.ask(http_get("/own-length")).status == 500);
   CHECK(server->requests_in_flight() == 0);
   CHECK(client.ask(http_get("/users/u")).status == 200);
   // A line is written after its answer.
-  CHECK(eventually([&] { return server.log().size() == 6; }));
+  CHECK(eventually([&] { return server.log().size() == 7; }));
   CHECK(server.log() == std::vector<std::string>{"GET /throw 500", "GET /throw-late 200",
                                                  "GET /drop 500", "GET /later 200",
-                                                 "GET /split 500", "GET /users/{user} 200"});
+                                                 "GET /split 500", "GET /own-length 500",
+                                                 "GET /users/{user} 200"});
 }
 
 TEST_CASE("http server: a client that leaves while its request is in flight", "[server]") {

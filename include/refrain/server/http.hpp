@@ -54,7 +54,8 @@ struct HttpRequest {
   REFRAIN_API std::optional<std::string_view> header(std::string_view name) const;
 };
 
-/// An answer. Connection, Content-Length and Date are added by the server.
+/// An answer. The server adds Connection, Content-Length and Date; an answer that has one of these
+/// headers, Content-Type or Transfer-Encoding among its own, or a line break in one, becomes 500.
 struct HttpResponse {
   int status = 200;  ///< 200 to 599; 204 and 304 have no body
   std::string content_type = "application/json";

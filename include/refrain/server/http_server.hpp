@@ -32,7 +32,7 @@ struct HttpOptions {
   std::string unix_socket = {};           ///< path; empty: none
   std::string token = {};                 ///< of at least 16 visible ASCII characters; empty: none
   std::string admin_token = {};           ///< likewise, different from `token`
-  std::vector<std::string> headers = {};  ///< request headers that handlers read, in lower case
+  std::vector<std::string> headers = {};  ///< that handlers read, lower case; not authorization
   int threads = 2;                        ///< for input and output; handlers are called on them
 
   std::size_t header_bytes = 8 << 10;  ///< request line and headers; more: 431
