@@ -228,6 +228,7 @@ class EventLog::Impl {
       if (name == "pass_user") positions_.pass_user = value;
     }
     positions_.newest = std::max(positions_.newest, positions_.folded);
+    std::vector<std::pair<std::int64_t, UserEvent>> recent;
     Statement events(*writer_, "SELECT position, user, item FROM events ORDER BY position");
     for (Rows rows(events); rows.next();) {
       const std::int64_t position = rows.integer(0);
@@ -237,8 +238,17 @@ class EventLog::Impl {
         has_folded_rows_ = true;
         continue;
       }
-      recent_[user].push_back({position, rows.integer(2)});
-      ++counts_.unfolded;
+      recent.emplace_back(user, UserEvent{position, rows.integer(2)});
+    }
+    counts_.unfolded = static_cast<std::int64_t>(recent.size());
+    // User by user, which is faster than a search for each event.
+    std::stable_sort(recent.begin(), recent.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    auto last = recent_.end();
+    for (const auto& [user, event] : recent) {
+      if (last == recent_.end() || last->first != user)
+        last = recent_.emplace_hint(recent_.end(), user, std::vector<UserEvent>());
+      last->second.push_back(event);
     }
     counts_.users = writer_->number("SELECT count(*) FROM users");
     counts_.items = writer_->number("SELECT count(*) FROM items");

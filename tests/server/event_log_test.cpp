@@ -9,6 +9,7 @@
 
 #include "refrain/server/event_log.hpp"
 #include "server/event_log_support.hpp"
+#include "src/server/history_bytes.hpp"
 #include "support/catch.hpp"
 
 using namespace refrain;
@@ -374,6 +375,30 @@ TEST_CASE("event log: files that are no logs are refused and not changed", "[ser
   CHECK_THROWS_AS(EventLog(path, {.history = 0}), OptionError);
   // An empty file becomes a log.
   CHECK(EventLog(folder.write("empty.sqlite", "")).counts().position == 0);
+}
+
+TEST_CASE("event log: any bytes are a history or refused", "[server]") {
+  Random random(5);
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bytes(static_cast<std::size_t>(random.below(30)), '\0');
+    for (char& byte : bytes)
+      byte = static_cast<char>(random.below(2) == 0 ? random.below(256) : random.below(4));
+    const auto history = detail::parse_history(bytes);
+    if (!history) continue;
+    std::int64_t before = history->left_out;
+    for (const detail::UserEvent& event : history->events) {
+      CHECK(event.position > before);
+      before = event.position;
+    }
+    const auto same = detail::parse_history(detail::history_bytes(*history));
+    REQUIRE(same.has_value());
+    REQUIRE(same->events.size() == history->events.size());
+    CHECK(same->left_out == history->left_out);
+    for (std::size_t j = 0; j < same->events.size(); ++j) {
+      CHECK(same->events[j].position == history->events[j].position);
+      CHECK(same->events[j].item == history->events[j].item);
+    }
+  }
 }
 
 TEST_CASE("event log: a log that is in use is refused", "[server]") {
