@@ -5,7 +5,7 @@
 #include "common/saved_config.hpp"
 #include "refrain/train/model_file.hpp"
 #include "refrain_models/cmnrec_served.hpp"
-#include "serve/service.hpp"
+#include "serve/open_service.hpp"
 
 namespace refrain::serve {
 namespace {
@@ -38,14 +38,14 @@ class CmnRecService final : public ModelService<models::CmnRecServed<Controller>
 
   CmnRecService(std::shared_ptr<models::CmnRec<Controller>> network,
                 models::ServedSchedule schedule, Vocabulary items, std::int64_t padding_steps,
-                std::size_t shards)
+                const ServiceOptions& options)
       : ModelService<Served>(Served(std::move(network), {.padding_steps = padding_steps}), items,
-                             shards) {
+                             options.shards, options.memory) {
     this->recommender().load("next", std::move(schedule),
                              {.targets = std::move(items), .leave_out = true});
   }
 
-  std::string load(const std::string&) override {
+  std::string load(const std::string&, std::string_view) override {
     throw OptionError("a CmnRec model has only the task 'next' and loads no patches");
   }
   void unload(const std::string&) override {
@@ -67,7 +67,7 @@ std::unique_ptr<Service> service_of(const cmnrec::ModelOptions& model, const Voc
   network->freeze();
   return std::make_unique<CmnRecService<Controller>>(std::move(network), std::move(schedule), items,
                                                      options.padding_steps.value_or(model.length),
-                                                     options.shards);
+                                                     options);
 }
 
 }  // namespace

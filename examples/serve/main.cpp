@@ -18,6 +18,8 @@
 #include "common/output_files.hpp"
 #include "common/standard_streams.hpp"
 #include "refrain/core/text.hpp"
+#include "serve/http.hpp"
+#include "serve/open_service.hpp"
 #include "serve/server.hpp"
 #include "serve/standard_input.hpp"
 #include "serve/standard_output.hpp"
@@ -38,7 +40,7 @@ std::string summary(const char* what, const Latency& latency) {
 void read_users(const std::string& states, Service& service, std::size_t shards) {
   read_states(states, [&](const std::string& user, std::string_view bytes) {
     try {
-      service.restore(shard_of(user, shards), user, bytes);
+      service.restore(refrain::shard_of(user, shards), user, bytes);
     } catch (const refrain::DataError& error) {
       throw refrain::DataError(
           states, 0,
@@ -56,7 +58,70 @@ struct Arguments {
   std::string states;
   bool has_states = false;
   bool measure = false;
+  HttpArguments http;
+  std::size_t users_in_memory = 0;
+
+  bool is_http() const { return !http.listen.empty() || !http.unix_socket.empty(); }
 };
+
+/// Adds the options of the HTTP server.
+void add_http_options(CLI::App& app, Arguments& arguments) {
+  using refrain::examples::add_value;
+  using refrain::examples::between;
+  HttpArguments& http = arguments.http;
+  constexpr const char* group = "HTTP";
+  add_value(app, "--listen", http.listen,
+            "Answer HTTP requests at ADDRESS:PORT, such as 127.0.0.1:8080, in place of standard "
+            "input; port 0 is a free one, which is printed")
+      ->group(group);
+  add_value(app, "--unix-socket", http.unix_socket,
+            "Answer HTTP requests at this Unix socket, which administrators use without a token")
+      ->group(group);
+  add_value(app, "--log", http.log,
+            "SQLite file to which events are written before they are acknowledged; made if absent")
+      ->group(group);
+  arguments.users_in_memory = refrain::serve::ServiceMemory().users;
+  add_value(app, "--users-in-memory", arguments.users_in_memory,
+            "Number of users in memory; others are read from the log when they are needed, or "
+            "forgotten without a log",
+            between(1, 1e9))
+      ->group(group);
+  http.history = refrain::serve::ServiceMemory().history;
+  add_value(app, "--history", http.history,
+            "Number of newest items of a user that a model reads and that count as seen",
+            between(1000, 1e6))
+      ->group(group);
+  add_value(app, "--token-file", http.token_file,
+            "File with the token that clients send (Authorization: Bearer TOKEN); required for "
+            "addresses other than loopback ones")
+      ->group(group);
+  add_value(app, "--admin-token-file", http.admin_token_file,
+            "File with the token of administrators, who load tasks and set filters")
+      ->group(group);
+  add_value(app, "--patches", http.patches,
+            "Folder of patch files that administrators may load by their names",
+            CLI::ExistingDirectory)
+      ->group(group);
+  add_value(app, "--access-log", http.access_log,
+            "File to which a JSON line is appended for each request; - for standard error")
+      ->group(group);
+}
+
+/// Throws OptionError for options that do not go together.
+void expect_fitting(const Arguments& arguments, const CLI::App& app) {
+  const bool is_http = arguments.is_http();
+  for (const char* const option : {"--log", "--users-in-memory", "--history", "--token-file",
+                                   "--admin-token-file", "--patches", "--access-log"}) {
+    if (!is_http && app.count(option) > 0)
+      throw refrain::OptionError(refrain::examples::concat(
+          option, ": expected with --listen or --unix-socket, got neither"));
+  }
+  for (const char* const option : {"--states", "--measure"}) {
+    if (is_http && app.count(option) > 0)
+      throw refrain::OptionError(
+          refrain::examples::concat(option, ": expected without --listen and --unix-socket"));
+  }
+}
 
 /// Parses the command line. Returns the exit code if the program must end.
 std::optional<std::string> parse(int argc, char** argv, Arguments& arguments) {
@@ -98,8 +163,10 @@ std::optional<std::string> parse(int argc, char** argv, Arguments& arguments) {
       ->check(between(0, 100000));
   add_value(app, "--measure", arguments.measure,
             "Print throughput and latencies of events and requests to standard error");
+  add_http_options(app, arguments);
   const std::optional<std::string> help = refrain::examples::parse(app, "serve", argc, argv);
   arguments.has_states = app.count("--states") > 0;
+  if (!help) expect_fitting(arguments, app);
   return help;
 }
 
@@ -152,11 +219,24 @@ int run(int argc, char** argv) {
   }
   // Without SIGPIPE, a closed pipe is a write error, and users' states are still saved.
   std::signal(SIGPIPE, SIG_IGN);
+  const bool is_http = arguments.is_http();
+  if (is_http)
+    arguments.service.memory = {.users = arguments.users_in_memory,
+                                .history = arguments.http.history};
   const std::unique_ptr<StatesLock> lock = lock_states(arguments);
   const std::unique_ptr<Service> service = open_service(arguments.service);
   const std::size_t shards = arguments.service.shards;
   std::optional<refrain::Titles> titles;
   if (!arguments.titles.empty()) titles = refrain::read_titles(arguments.titles);
+  if (is_http) {
+#ifdef REFRAIN_PROGRAMS_WITH_SERVER
+    serve_http(*service, arguments.http, titles ? &*titles : nullptr);
+    return 0;
+#else
+    throw refrain::OptionError(
+        "--listen, --unix-socket: this program was built without Boost or SQLite");
+#endif
+  }
   if (lock && std::filesystem::exists(arguments.states))
     read_users(arguments.states, *service, shards);
   const refrain::InterruptGuard guard;

@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <iosfwd>
 
+#include "refrain/serve/service.hpp"
+#include "refrain/serve/work_queues.hpp"
 #include "serve/latency.hpp"
-#include "serve/service.hpp"
 
 namespace refrain::serve {
 
@@ -28,9 +29,6 @@ struct ServerOptions {
 
 /// Longer lines are answered by an error.
 constexpr std::size_t max_line_bytes = std::size_t{1} << 20;
-
-/// The shard of a user.
-std::size_t shard_of(const std::string& user, std::size_t shards);
 
 /// Reads messages until the input ends or `out` fails, and writes the answers.
 ///

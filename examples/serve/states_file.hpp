@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "serve/service.hpp"
+#include "refrain/serve/service.hpp"
 
 namespace refrain::serve {
 

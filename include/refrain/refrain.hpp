@@ -121,14 +121,19 @@
 #include "refrain/train/training_progress.hpp"
 
 // Recommendations, for one history or for many users at once.
+#include "refrain/serve/filters.hpp"
 #include "refrain/serve/loaded_tasks.hpp"
+#include "refrain/serve/message.hpp"
 #include "refrain/serve/model.hpp"
+#include "refrain/serve/recently_used.hpp"
 #include "refrain/serve/recommend.hpp"
 #include "refrain/serve/recommendation.hpp"
 #include "refrain/serve/recommender.hpp"
 #include "refrain/serve/request.hpp"
+#include "refrain/serve/service.hpp"
 #include "refrain/serve/state_bytes.hpp"
 #include "refrain/serve/target_set.hpp"
+#include "refrain/serve/work_queues.hpp"
 
 // Contracts of the kernels below the operations, and the call that runs one.
 #include "refrain/kernels/causal_conv.hpp"

@@ -1,9 +1,10 @@
 /// Messages of the serve program: lines that are read, and lines of answers.
 
+#include <limits>
 #include <string>
 #include <vector>
 
-#include "serve/message.hpp"
+#include "refrain/serve/message.hpp"
 #include "support/catch.hpp"
 
 namespace refrain::test::of_messages {
@@ -202,6 +203,36 @@ TEST_CASE("serve: an answer has a list for each task, titles, and a source", "[s
   const serve::Message asked = many;
   CHECK(serve::error_line(9, "no", &asked) ==
         R"({"line":9,"tasks":["next","other"],"error":"no"})");
+}
+
+TEST_CASE("serve: a message has few keys and filters, and the time of an event", "[serve]") {
+  std::string keys = "{\"user\": \"a\", \"item\": \"b\"";
+  for (int i = 0; i < 100'000; ++i) keys += ", \"" + std::to_string(i) + "\": 1";
+  CHECK_THROWS_WITH(parse_message(keys + "}"), "expected at most 16 keys, got more");
+  std::string filters;
+  for (int i = 0; i < 17; ++i) filters += (i == 0 ? "\"f" : ",\"f") + std::to_string(i) + "\"";
+  CHECK_THROWS_WITH(parse_message(R"({"user": "a", "task": "next", "filter": [)" + filters + "]}"),
+                    "\"filter\": expected at most 16 filters, got 17");
+  CHECK_THROWS_WITH(parse_message(R"({"user": "a", "task": "next", "filter": ["f", "g", "f"]})"),
+                    "\"filter\": expected different filters, got 'f' again");
+  const auto time = [](const std::string& value) {
+    return std::get<Event>(
+               parse_message(R"({"user": "a", "item": "b", "timestamp": )" + value + "}"))
+        .time;
+  };
+  CHECK(time("17") == 17);
+  CHECK(time("-9223372036854775808") == std::numeric_limits<std::int64_t>::min());
+  CHECK_FALSE(time("18446744073709551615"));
+  CHECK_FALSE(time("1.5"));
+  CHECK_FALSE(time("\"2026-11-30\""));
+  CHECK(serve::parse_name(" 12 ") == "12");
+  CHECK(serve::parse_name("\"a b\"") == "a b");
+  for (const char* const text : {"", "[1]", "1, \"x\": 2", "1.5", "\"\"", "1}", "{}"}) {
+    INFO(text);
+    CHECK_THROWS_AS(serve::parse_name(text), OptionError);
+  }
+  CHECK(serve::parse_file(R"({"file": "p"})") == "p");
+  CHECK_THROWS_WITH(serve::parse_file(R"({"path": "p"})"), "unknown key \"path\"");
 }
 
 }  // namespace refrain::test::of_messages

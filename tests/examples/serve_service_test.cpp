@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "serve/service.hpp"
+#include "refrain/serve/service.hpp"
 #include "support/catch.hpp"
 
 namespace refrain::test::of_services {
@@ -72,7 +72,7 @@ class StepsService final : public serve::ModelService<Steps> {
                        {.targets = std::move(targets), .leave_out = leave_out});
   }
   /// Loads items 0 to 29: ten that the model does not know.
-  std::string load(const std::string& file) override {
+  std::string load(const std::string& file, std::string_view) override {
     add(file, vocabulary_of("i", 30, false), true, false);
     return file;
   }
@@ -166,7 +166,7 @@ TEST_CASE("service: a request selects items by names", "[serve]") {
   // Classes are no items, so none of them is in a filter of items.
   CHECK(ask(service, R"({"user": "u", "task": "classes", "filter": "stock"})").at(0).best.empty());
   // A task that knows more items than the model finds them in the filter.
-  service.load("more");
+  service.load("more", {});
   CHECK(ids(ask(service, R"({"user": "u", "task": "more", "filter": "stock", "k": 2})").at(0)) ==
         Names{"i25", "i19"});
 }
@@ -192,7 +192,7 @@ TEST_CASE("service: filters are replaced as a whole, and a snapshot keeps those 
   // A task that is loaded again has other targets under the same name.
   service.set_filter("f", {"i25", "i2"});
   CHECK(of(service.snapshot()) == Names{"i2"});
-  service.load("base");
+  service.load("base", {});
   CHECK(of(service.snapshot()) == Names{"i25", "i2"});
 }
 
@@ -235,7 +235,7 @@ TEST_CASE("service: threads get whole filters while they are replaced", "[serve]
     service.set_filter("f", round % 2 == 0 ? Names{"i3", "i4", "i5"} : Names{"i1", "i2"});
     service.set_filter(detail::concat("g", round % 5), {"i1"});
     if (round % 5 == 4) service.drop_filter("g4");
-    if (round % 20 == 0) service.load("other");
+    if (round % 20 == 0) service.load("other", {});
   }
   for (std::thread& thread : threads) thread.join();
   CHECK(wrong == 0);

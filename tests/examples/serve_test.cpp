@@ -14,8 +14,8 @@
 
 #include "common/output_files.hpp"
 #include "refrain/core/random.hpp"
+#include "refrain/serve/message.hpp"
 #include "serve/latency.hpp"
-#include "serve/message.hpp"
 #include "serve/server.hpp"
 #include "serve/states_file.hpp"
 #include "support/catch.hpp"
@@ -42,7 +42,22 @@ class Counting final : public Service {
     std::this_thread::sleep_for(delay);
     return {{.best = {{*static_cast<const std::string*>(now.get())}}}};
   }
-  std::string load(const std::string& file) override { return task = file; }
+  std::size_t shards() const override { return 1; }
+  void set_past(Past) override {}
+  std::shared_ptr<void> hold(std::size_t) override { return nullptr; }
+  bool knows(std::string_view item) const override { return item != "unknown"; }
+  void fetch(std::size_t, const std::string&) override {}
+  std::vector<Observed> observe(std::size_t, std::span<const serve::Event* const>,
+                                const Snapshot&) override {
+    return {};
+  }
+  std::vector<Answered> recommend(std::size_t, std::span<const serve::Request* const>,
+                                  const Snapshot&) override {
+    return {};
+  }
+  std::vector<std::string> items(std::size_t, const std::string&) override { return {}; }
+  bool forget(std::size_t, const std::string&) override { return false; }
+  std::string load(const std::string& file, std::string_view) override { return task = file; }
   void unload(const std::string&) override { task = "nothing"; }
   std::vector<std::string> tasks() const override { return {}; }
   std::int64_t set_filter(const std::string& name, std::vector<std::string> items) override {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fuzz/program.hpp"
-#include "serve/message.hpp"
+#include "refrain/serve/message.hpp"
 
 namespace refrain::fuzz {
 namespace {

@@ -94,7 +94,13 @@ class Recommender {
   };
 
   /// Serves `model`, whose items are those of the vocabulary, without any task.
-  Recommender(Model model, Vocabulary items) : model_(std::move(model)), items_(std::move(items)) {}
+  Recommender(Model model, Vocabulary items, const RecommenderOptions& options = {})
+      : model_(std::move(model)), items_(std::move(items)), options_(options) {
+    if (options.history < 0) {
+      throw OptionError(
+          detail::concat("Recommender: expected a history of at least 0, got ", options.history));
+    }
+  }
 
   const Model& model() const noexcept { return model_; }
   const Vocabulary& items() const noexcept { return items_; }
@@ -214,6 +220,15 @@ class Recommender {
     return best(loaded, std::move(scores), {}, k, select);
   }
 
+  /// A user with these items, oldest first, who follows no task. Throws for an unknown item.
+  User user_after(std::span<const std::int32_t> items) const {
+    User user;
+    for (const std::int32_t item : items) check_item(item);
+    user.items_.assign(items.begin(), items.end());
+    forget_oldest(user);
+    return user;
+  }
+
   /// Keeps a stream of the task for this user, so that a recommendation costs one time step instead
   /// of a full pass. No effect when there is one. Returns false for a task without streams. Throws
   /// for an unknown task.
@@ -236,7 +251,7 @@ class Recommender {
   void observe(const Tasks& tasks, User& user, std::int32_t item) const {
     check_item(item);
     const Here here;
-    user.items_.push_back(item);
+    append(user, item);
     advance(tasks, user, item);
   }
 
@@ -313,6 +328,7 @@ class Recommender {
     for (const std::int32_t item : user.items_) {
       if (!is_item(item)) StateReader::fail(detail::concat("expected ids of items, got ", item));
     }
+    forget_oldest(user);
     const Here here;
     const Tasks tasks = snapshot();
     for (std::int64_t left = state.number(); left > 0; --left) {
@@ -350,6 +366,16 @@ class Recommender {
     NoGrad off;
     SerialLoops serial;
   };
+
+  void append(User& user, std::int32_t item) const {
+    user.items_.push_back(item);
+    forget_oldest(user);
+  }
+  void forget_oldest(User& user) const {
+    const std::int64_t excess = std::ssize(user.items_) - options_.history;
+    if (options_.history > 0 && excess > 0)
+      user.items_.erase(user.items_.begin(), user.items_.begin() + excess);
+  }
 
   /// What a function throws, or null.
   template <class Function>
@@ -407,7 +433,7 @@ class Recommender {
     std::vector<std::size_t> advancing;
     advancing.reserve(round.size());
     for (const std::size_t i : round) {
-      errors[i] = error_of([&] { events[i].user->items_.push_back(events[i].item); });
+      errors[i] = error_of([&] { append(*events[i].user, events[i].item); });
       if (errors[i] == nullptr) advancing.push_back(i);
     }
     const auto advance_group = [&] {
@@ -527,6 +553,7 @@ class Recommender {
 
   Model model_;
   Vocabulary items_;
+  RecommenderOptions options_;
   detail::LoadedTasks<Loaded> tasks_;
 };
 

@@ -30,6 +30,14 @@ struct TargetSelection {
   SeenItems seen = SeenItems::by_task;
 };
 
+/// Options of a Recommender.
+struct RecommenderOptions {
+  /// Number of newest items kept of a user; older ones are forgotten and no longer count as seen.
+  /// 0: all. A full pass reads the kept items, so it must be at least the number of time steps that
+  /// the model reads.
+  std::int64_t history = 0;
+};
+
 /// An item of one user, in a batch.
 template <class User>
 struct ServedEvent {

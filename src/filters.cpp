@@ -1,8 +1,6 @@
-#include "serve/filters.hpp"
+#include "refrain/serve/filters.hpp"
 
 #include <utility>
-
-#include "common/concat.hpp"
 
 namespace refrain::serve {
 
@@ -48,8 +46,8 @@ const Filter& Filters::find(const Map& map, std::string_view name) {
   if (found != map.end()) return *found->second;
   std::string known;
   for (const auto& [each, filter] : map) known += (known.empty() ? "" : ", ") + each;
-  throw OptionError(
-      examples::concat("unknown filter '", name, "'; set: ", known.empty() ? "none" : known));
+  throw OptionError(refrain::detail::concat("unknown filter '", name,
+                                            "'; set: ", known.empty() ? "none" : known));
 }
 
 RequestSelection::RequestSelection(const Request& request, const Filters::Map& filters,

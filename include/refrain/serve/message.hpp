@@ -8,17 +8,19 @@
 #include <variant>
 #include <vector>
 
+#include "refrain/core/export.hpp"
 #include "refrain/data/readers.hpp"
 #include "refrain/serve/request.hpp"
 
 namespace refrain::serve {
 
-/// {"user": "u1", "item": "i9"}: an event, appended to the user's history. A valid event has no
-/// answer. A "timestamp" or "time" is allowed and ignored: the order of events is that of their
-/// lines.
+/// {"user": "u1", "item": "i9", "timestamp": 7}: an event, appended to the user's history. A valid
+/// event has no answer. The order of events is that of their messages. A "timestamp" or "time" that
+/// is a whole number goes to the event log; others are ignored.
 struct Event {
   std::string user;
   std::string item;
+  std::optional<std::int64_t> time{};
 };
 
 /// What a request gets when the service knows no event of its user, or no item of its history.
@@ -68,7 +70,13 @@ using Message = std::variant<Event, Request, Load, Unload, SetFilter, DropFilter
 
 /// Parses one message. Users, items and names are strings or integers. Throws OptionError with the
 /// reason for an invalid message, including one with duplicate keys.
-Message parse_message(std::string_view text);
+REFRAIN_API Message parse_message(std::string_view text);
+
+/// Parses the name of an item, a string or an integer. Throws OptionError.
+REFRAIN_API std::string parse_name(std::string_view text);
+
+/// Parses {"file": NAME}. Throws OptionError.
+REFRAIN_API std::string parse_file(std::string_view text);
 
 /// What an answer was computed from.
 enum class Source : std::uint8_t {
@@ -90,17 +98,19 @@ struct TaskAnswer {
 /// with "user" for a request of a user, "unknown": n if it is positive, "title" for items with one,
 /// and "probability" for scores with one. The answer to a request with "tasks" has such an object
 /// for each task, without the user, in a list "answers".
-std::string answer_text(const Request& request, const std::vector<TaskAnswer>& answers,
-                        const Titles* titles = nullptr);
+REFRAIN_API std::string answer_text(const Request& request, const std::vector<TaskAnswer>& answers,
+                                    const Titles* titles = nullptr);
 /// answer_text() with "line" before the other keys.
-std::string answer_line(std::int64_t line, const Request& request,
-                        const std::vector<TaskAnswer>& answers, const Titles* titles = nullptr);
+REFRAIN_API std::string answer_line(std::int64_t line, const Request& request,
+                                    const std::vector<TaskAnswer>& answers,
+                                    const Titles* titles = nullptr);
 /// {"line": 3, "loaded": "next"}
-std::string done_line(std::int64_t line, const char* what, const std::string& name);
+REFRAIN_API std::string done_line(std::int64_t line, const char* what, const std::string& name);
 /// {"line": 3, "filter": "in_stock", "items": 2, "unknown": 1}, without "unknown" if it is 0.
-std::string filter_line(std::int64_t line, const SetFilter& message, std::int64_t unknown);
+REFRAIN_API std::string filter_line(std::int64_t line, const SetFilter& message,
+                                    std::int64_t unknown);
 /// {"line": 3, "error": "..."}, with the "user", "task" or "tasks" of the message if it has them.
-std::string error_line(std::int64_t line, std::string_view reason,
-                       const Message* message = nullptr);
+REFRAIN_API std::string error_line(std::int64_t line, std::string_view reason,
+                                   const Message* message = nullptr);
 
 }  // namespace refrain::serve

@@ -1,12 +1,11 @@
-#include "serve/message.hpp"
+#include "refrain/serve/message.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
-
-#include "common/concat.hpp"
 
 namespace refrain::serve {
 namespace {
@@ -52,7 +51,7 @@ class Line {
   void expect_keys(std::initializer_list<std::string_view> known) const {
     for (const Field& field : fields_) {
       if (std::find(known.begin(), known.end(), field.key) == known.end())
-        throw OptionError(examples::concat("unknown key \"", field.key, "\""));
+        throw OptionError(refrain::detail::concat("unknown key \"", field.key, "\""));
     }
   }
 
@@ -111,8 +110,12 @@ class LineReader {
   bool end_array() { return end(); }
   bool key(std::string& key) {
     if (depth_ > 1) return true;
+    // More keys than any message has; each key is compared with those before.
+    constexpr std::size_t most_keys = 16;
+    if (line_.fields_.size() == most_keys)
+      throw OptionError(detail::concat("expected at most ", most_keys, " keys, got more"));
     if (line_.find(key) != nullptr)
-      throw OptionError(examples::concat("duplicate key \"", key, "\""));
+      throw OptionError(refrain::detail::concat("duplicate key \"", key, "\""));
     line_.fields_.push_back({std::move(key), {}});
     return true;
   }
@@ -121,8 +124,8 @@ class LineReader {
     if (dynamic_cast<const nlohmann::json::out_of_range*>(&error) != nullptr)
       throw OptionError("expected a number in the range of double, got a larger one");
     if (at > bytes_) throw OptionError("expected JSON, got an incomplete line");
-    throw OptionError(
-        examples::concat("expected JSON, got '", shortened(last_token(token)), "' at byte ", at));
+    throw OptionError(refrain::detail::concat("expected JSON, got '", shortened(last_token(token)),
+                                              "' at byte ", at));
   }
 
  private:
@@ -138,7 +141,7 @@ class LineReader {
   }
   bool add(Value value) {
     if (depth_ == 0)
-      throw OptionError(examples::concat("expected a JSON object, got ", value.type_name()));
+      throw OptionError(refrain::detail::concat("expected a JSON object, got ", value.type_name()));
     add_at(depth_, std::move(value));
     return true;
   }
@@ -171,25 +174,38 @@ std::string compact(const nlohmann::ordered_json& line) {
 /// A string, or an integer as a string.
 std::string name_of(const Value& value, const char* key) {
   if (value.kind == Value::Kind::text && value.text.empty())
-    throw OptionError(examples::concat("\"", key, "\": expected a name, got an empty string"));
+    throw OptionError(
+        refrain::detail::concat("\"", key, "\": expected a name, got an empty string"));
   if (value.kind == Value::Kind::text || value.kind == Value::Kind::whole) return value.text;
-  throw OptionError(
-      examples::concat("\"", key, "\": expected a string or an integer, got ", value.type_name()));
+  throw OptionError(refrain::detail::concat("\"", key, "\": expected a string or an integer, got ",
+                                            value.type_name()));
 }
 
 std::string name_at(const Line& line, const char* key) {
   const Value* const value = line.find(key);
-  if (value == nullptr) throw OptionError(examples::concat("\"", key, "\" is missing"));
+  if (value == nullptr) throw OptionError(refrain::detail::concat("\"", key, "\" is missing"));
   return name_of(*value, key);
+}
+
+/// The time of an event, if it is a whole number.
+std::optional<std::int64_t> time_of(const Line& line) {
+  for (const char* const key : {"timestamp", "time"}) {
+    const Value* const value = line.find(key);
+    if (value == nullptr || value->kind != Value::Kind::whole) continue;
+    std::int64_t time = 0;
+    const char* const end = value->text.data() + value->text.size();
+    if (std::from_chars(value->text.data(), end, time).ec == std::errc()) return time;
+  }
+  return std::nullopt;
 }
 
 std::string path_at(const Line& line, const char* key) {
   std::string path = name_at(line, key);
   const std::size_t zero = path.find('\0');
   if (zero != std::string::npos) {
-    throw OptionError(
-        examples::concat("\"", key, "\": expected a file path, got a text with a NUL byte after '",
-                         path.substr(0, zero), "'"));
+    throw OptionError(refrain::detail::concat(
+        "\"", key, "\": expected a file path, got a text with a NUL byte after '",
+        path.substr(0, zero), "'"));
   }
   return path;
 }
@@ -197,8 +213,8 @@ std::string path_at(const Line& line, const char* key) {
 /// The names in a list.
 std::vector<std::string> names_of(const Value& list, const char* key, const char* what) {
   if (list.kind != Value::Kind::array) {
-    throw OptionError(
-        examples::concat("\"", key, "\": expected a list of ", what, ", got ", list.type_name()));
+    throw OptionError(refrain::detail::concat("\"", key, "\": expected a list of ", what, ", got ",
+                                              list.type_name()));
   }
   std::vector<std::string> names;
   names.reserve(list.elements.size());
@@ -213,8 +229,9 @@ std::int64_t count_of(const Line& line) {
   if (value->kind == Value::Kind::whole && value->text.size() <= max_characters)
     return std::stoll(value->text);
   const bool is_number = value->kind == Value::Kind::whole || value->kind == Value::Kind::fraction;
-  throw OptionError(examples::concat("\"k\": expected an integer of at most 18 digits, got ",
-                                     is_number ? shortened(value->text) : value->type_name()));
+  throw OptionError(
+      refrain::detail::concat("\"k\": expected an integer of at most 18 digits, got ",
+                              is_number ? shortened(value->text) : value->type_name()));
 }
 
 /// A word and its meaning.
@@ -234,21 +251,27 @@ Meaning choice_of(const Line& line, const char* key, Meaning otherwise,
     for (const Choice<Meaning>& choice : {first, second})
       if (value->text == choice.word) return choice.meaning;
   }
-  throw OptionError(examples::concat(
+  throw OptionError(refrain::detail::concat(
       "\"", key, "\": expected \"", first.word, "\" or \"", second.word, "\", got ",
       value->kind == Value::Kind::text ? "'" + shortened(value->text) + "'" : value->type_name()));
 }
 
-std::vector<std::string> tasks_of(const Value& list) {
-  std::vector<std::string> tasks = names_of(list, "tasks", "tasks");
-  if (tasks.empty()) throw OptionError("\"tasks\": expected at least one task, got an empty list");
-  std::vector<std::string_view> sorted(tasks.begin(), tasks.end());
+/// names_of(), each name once.
+std::vector<std::string> different_names_of(const Value& list, const char* key, const char* what) {
+  std::vector<std::string> names = names_of(list, key, what);
+  std::vector<std::string_view> sorted(names.begin(), names.end());
   std::sort(sorted.begin(), sorted.end());
   const auto again = std::adjacent_find(sorted.begin(), sorted.end());
   if (again != sorted.end()) {
     throw OptionError(
-        examples::concat("\"tasks\": expected different tasks, got '", *again, "' again"));
+        detail::concat("\"", key, "\": expected different ", what, ", got '", *again, "' again"));
   }
+  return names;
+}
+
+std::vector<std::string> tasks_of(const Value& list) {
+  std::vector<std::string> tasks = different_names_of(list, "tasks", "tasks");
+  if (tasks.empty()) throw OptionError("\"tasks\": expected at least one task, got an empty list");
   return tasks;
 }
 
@@ -280,8 +303,13 @@ Request request_of(const Line& line) {
     request.allow = names_of(*list, "allow", "items");
   if (const Value* const filter = line.find("filter")) {
     request.filters = filter->kind == Value::Kind::array
-                          ? names_of(*filter, "filter", "filters")
+                          ? different_names_of(*filter, "filter", "filters")
                           : std::vector<std::string>{name_of(*filter, "filter")};
+    constexpr std::size_t most_filters = 16;
+    if (request.filters.size() > most_filters) {
+      throw OptionError(detail::concat("\"filter\": expected at most ", most_filters,
+                                       " filters, got ", request.filters.size()));
+    }
   }
   request.seen = choice_of<SeenItems>(line, "seen", request.seen, {"exclude", SeenItems::exclude},
                                       {"include", SeenItems::include});
@@ -345,7 +373,7 @@ Message parse_message(std::string_view text) {
     if (line.find("task") != nullptr || line.find("tasks") != nullptr)
       throw OptionError("expected \"item\" (an event) or \"task\" (a request), got both");
     line.expect_keys({"user", "item", "timestamp", "time"});
-    return Event{name_at(line, "user"), name_at(line, "item")};
+    return Event{name_at(line, "user"), name_at(line, "item"), time_of(line)};
   }
   if (is_request || line.find("user") != nullptr) return request_of(line);
   if (line.find("load") != nullptr) {
@@ -369,6 +397,19 @@ Message parse_message(std::string_view text) {
   throw OptionError(
       "expected \"user\", \"history\", \"load\", \"unload\", \"filter\" or \"drop_filter\", got "
       "none");
+}
+
+std::string parse_name(std::string_view text) {
+  // The parser takes objects.
+  const Line line(detail::concat("{\"name\":", text, "}"));
+  line.expect_keys({"name"});
+  return name_at(line, "name");
+}
+
+std::string parse_file(std::string_view text) {
+  const Line line(text);
+  line.expect_keys({"file"});
+  return name_at(line, "file");
 }
 
 std::string answer_text(const Request& request, const std::vector<TaskAnswer>& answers,

@@ -11,13 +11,14 @@
 #include <string_view>
 #include <vector>
 
-#include "serve/message.hpp"
+#include "refrain/core/export.hpp"
+#include "refrain/serve/message.hpp"
 
 namespace refrain::serve {
 
 /// The items of one filter. It keeps their names, also those that no loaded task knows, and a set
 /// of targets for each vocabulary that a request has used. Any thread may call any function.
-class Filter {
+class REFRAIN_API Filter {
  public:
   explicit Filter(std::vector<std::string> items) : items_(std::move(items)) {}
 
@@ -36,7 +37,7 @@ class Filter {
 
 /// Filters by name. Any thread may change them: the map is replaced as a whole, so that a map in
 /// use does not change.
-class Filters {
+class REFRAIN_API Filters {
  public:
   using Map = std::map<std::string, std::shared_ptr<const Filter>, std::less<>>;
 
@@ -56,7 +57,7 @@ class Filters {
 };
 
 /// The targets that a request may recommend, in the ids of one task.
-class RequestSelection {
+class REFRAIN_API RequestSelection {
  public:
   /// Throws OptionError for an unknown filter.
   RequestSelection(const Request& request, const Filters::Map& filters,
