@@ -162,6 +162,10 @@ class LineReader {
 };
 
 Line::Line(std::string_view text) {
+  // The parser takes a NUL byte as the end of the text.
+  const std::size_t zero = text.find('\0');
+  if (zero != std::string_view::npos)
+    throw OptionError(detail::concat("expected JSON, got a NUL byte at byte ", zero + 1));
   LineReader reader(*this, text.size());
   nlohmann::json::sax_parse(text, &reader);
 }
