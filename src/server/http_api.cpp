@@ -15,6 +15,7 @@
 #include "src/server/body_answers.hpp"
 #include "src/server/json_elements.hpp"
 #include "src/server/message_processor.hpp"
+#include "src/server/openapi.hpp"
 #include "src/server/patch_folder.hpp"
 
 namespace refrain::serve {
@@ -143,6 +144,7 @@ class HttpApi::Impl {
     add("DELETE", "/v1/filters/{filter}", &Impl::delete_filter, HttpAccess::admin);
     add("GET", "/health/live", &Impl::get_live, HttpAccess::open);
     add("GET", "/health/ready", &Impl::get_ready, HttpAccess::open);
+    add("GET", "/openapi.json", &Impl::get_openapi, HttpAccess::open);
     return routes;
   }
 
@@ -313,7 +315,7 @@ class HttpApi::Impl {
     respond({.status = 204});
   }
 
-  // ---- health ----
+  // ---- health and description ----
 
   void get_live(const HttpRequest&, const HttpRespond& respond) {
     respond({.body = "{\"status\":\"ok\"}"});
@@ -327,6 +329,10 @@ class HttpApi::Impl {
     } else {
       get_live(request, respond);
     }
+  }
+
+  void get_openapi(const HttpRequest&, const HttpRespond& respond) {
+    respond({.body = std::string(openapi)});
   }
 
   static void queue(Tasks& tasks, const HttpRespond& respond, std::function<void()> task) {

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <future>
@@ -258,6 +259,61 @@ TEST_CASE("http api: tasks come from plain files of the folder") {
   CHECK(without.refused("PUT", "/v1/tasks/third", 403, R"({"file": "good"})") ==
         "the server has no folder of patches");
   CHECK_THROWS_AS(Api(nullptr, {.patches = folder.path("absent")}), OptionError);
+}
+
+/// Calls visit(object) for each object of a document.
+template <class Visit>
+void for_each_object(const json& value, Visit&& visit) {
+  if (value.is_object()) visit(value);
+  if (value.is_structured())
+    for (const json& part : value) for_each_object(part, visit);
+}
+
+TEST_CASE("http api: the OpenAPI document describes the routes and limits") {
+  const Api api;
+  const json document = api.good("GET", "/openapi.json");
+  std::vector<std::string> described, routed;
+  for (const auto& [path, operations] : document.at("paths").items()) {
+    for (const auto& [method, operation] : operations.items())
+      if (method != "parameters") described.push_back(method + ' ' + path);
+  }
+  for (const HttpRoute& route : api.routes.list()) {
+    std::string method = route.method;
+    for (char& letter : method) letter = static_cast<char>(letter + ('a' - 'A'));
+    routed.push_back(method + ' ' + route.pattern);
+    const json& operation = document.at("paths").at(route.pattern).at(method);
+    CHECK(operation.contains("security") == (route.access == HttpAccess::open));
+    if (operation.contains("requestBody")) {
+      for (const auto& [type, schema] : operation.at("requestBody").at("content").items())
+        CHECK(std::count(route.content_types.begin(), route.content_types.end(), type) == 1);
+    }
+  }
+  std::sort(described.begin(), described.end());
+  std::sort(routed.begin(), routed.end());
+  CHECK(described == routed);
+  for_each_object(document, [&](const json& object) {
+    if (!object.contains("$ref")) return;
+    const std::string target = object.at("$ref").get<std::string>().substr(1);
+    CHECK(document.contains(json::json_pointer(target)));
+  });
+  const HttpApiOptions limits;
+  const json& schemas = document.at("components").at("schemas");
+  CHECK(schemas.at("Request").at("properties").at("k").at("maximum") == limits.k);
+  CHECK(schemas.at("Request").at("properties").at("history").at("maxItems") == limits.history);
+  const auto most = [&](const char* path) {
+    return document.at("paths")
+        .at(path)
+        .at("post")
+        .at("requestBody")
+        .at("content")
+        .at("application/json")
+        .at("schema")
+        .at("oneOf")
+        .at(1)
+        .at("maxItems");
+  };
+  CHECK(most("/v1/events") == limits.events_per_body);
+  CHECK(most("/v1/recommend") == limits.requests_per_body);
 }
 
 TEST_CASE("http api: bad input is answered by the reason") {

@@ -46,6 +46,7 @@ struct HttpApiOptions {
 ///   PUT    /v1/filters/{filter}  items as a list or one per line; replaces the filter  (admin)
 ///   DELETE /v1/filters/{filter}                                                        (admin)
 ///   GET    /health/live, /health/ready
+///   GET    /openapi.json       a description of these routes in OpenAPI 3.0
 ///
 /// Each user belongs to one thread, which processes the user's messages in the order in which they
 /// came. A body is processed as a whole, or refused as a whole with 429.
