@@ -43,6 +43,9 @@ struct HeadRows {
 
 inline constexpr int head_warps = 4;
 
+template <class T>
+inline constexpr T lowest = std::numeric_limits<T>::lowest();
+
 /// Scores, loss and gradients of the scores of each row, and dhidden. A warp per row; `n` elements
 /// of C per lane, and four classes at a time. The scores of class v are written by lane v % 32.
 template <class T, int n>
@@ -58,7 +61,7 @@ __global__ void __launch_bounds__(head_warps * 32) head_rows(BankHeads<T> heads,
   const T* const weight = heads.weight + of_bank * heads.widest * channels;
   const T* const bias = heads.bias + of_bank * heads.widest;
   T* const scores = rows.scores + row * heads.widest;
-  T top = std::numeric_limits<T>::lowest();
+  T top = lowest<T>;
   T total = 0;
   T of_target = 0;
   for (std::int64_t first = 0; first < classes; first += at_once) {
