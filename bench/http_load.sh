@@ -73,7 +73,7 @@ END
 }
 
 wrk -t1 -c64 -d"${seconds}s" --latency -s mixed.lua "$url" > mixed.out
-awk '/50%|99%/ { sub("ms", "", $2); latency = latency "  p" substr($1, 1, 2) " " $2 } /Requests\/sec/ { rate = $2 } /Non-2xx/ { failed = $0 }
+awk '/^ +(50|99)%/ { sub("ms", "", $2); latency = latency "  p" substr($1, 1, 2) " " $2 } /Requests\/sec/ { rate = $2 } /Non-2xx/ { failed = $0 }
   END { printf "mixed      %8.0f/s%s ms%s\n", rate, latency, failed }' mixed.out
 load recommend request /v1/recommend -c 32
 report recommend

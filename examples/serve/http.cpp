@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -114,11 +115,22 @@ void serve_http(Service& service, const HttpArguments& arguments, const Titles* 
   };
   std::optional<EventLog> log;
   if (!arguments.log.empty())
-    log.emplace(arguments.log, EventLogOptions{.history = 2 * arguments.history});
+    log.emplace(arguments.log, EventLogOptions{.keep_events = arguments.keep_events,
+                                               .history = 2 * arguments.history});
   HttpApi api(service, log ? &*log : nullptr,
               {.patches = arguments.patches,
                .titles = titles,
                .on_error = [](std::string_view what) { say("serve: {}\n", what); }});
+  std::string tasks;
+  for (const std::string& task : service.tasks()) tasks += (tasks.empty() ? "" : ", ") + task;
+  say("serve: loaded: {}\n", tasks);
+  if (log) {
+    const EventLog::Counts counts = log->counts();
+    say("serve: {}: {} users, {} items, {} events were ever written\n", arguments.log, counts.users,
+        counts.items, counts.position);
+  }
+  // A server that outlives its terminal keeps running.
+  std::signal(SIGHUP, SIG_IGN);
   const InterruptGuard guard;
   HttpServer server(std::move(options), api.routes());
   server.start();

@@ -14,6 +14,7 @@ struct HttpArguments {
   std::string unix_socket;       ///< path; empty: none
   std::string log;               ///< the event log; empty: none
   std::int64_t history = 0;      ///< newest items of a user that a model reads
+  bool keep_events = false;      ///< keeps all events in the log, not only the newest of each user
   std::string token_file;        ///< a file with the token of clients
   std::string admin_token_file;  ///< a file with the token of administrators
   std::string patches;           ///< folder of patches that administrators may load

@@ -80,6 +80,9 @@ void add_http_options(CLI::App& app, Arguments& arguments) {
   add_value(app, "--log", http.log,
             "SQLite file to which events are written before they are acknowledged; made if absent")
       ->group(group);
+  add_value(app, "--keep-events", http.keep_events,
+            "Keep all events in the log, not only the newest of each user")
+      ->group(group);
   arguments.users_in_memory = refrain::serve::ServiceMemory().users;
   add_value(app, "--users-in-memory", arguments.users_in_memory,
             "Number of users in memory; others are read from the log when they are needed, or "
@@ -110,8 +113,9 @@ void add_http_options(CLI::App& app, Arguments& arguments) {
 /// Throws OptionError for options that do not go together.
 void expect_fitting(const Arguments& arguments, const CLI::App& app) {
   const bool is_http = arguments.is_http();
-  for (const char* const option : {"--log", "--users-in-memory", "--history", "--token-file",
-                                   "--admin-token-file", "--patches", "--access-log"}) {
+  for (const char* const option :
+       {"--log", "--keep-events", "--users-in-memory", "--history", "--token-file",
+        "--admin-token-file", "--patches", "--access-log"}) {
     if (!is_http && app.count(option) > 0)
       throw refrain::OptionError(refrain::examples::concat(
           option, ": expected with --listen or --unix-socket, got neither"));

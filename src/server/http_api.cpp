@@ -295,6 +295,8 @@ class HttpApi::Impl {
   void put_filter(const HttpRequest& request, const HttpRespond& respond) {
     const std::string name(request.parameter("filter"));
     std::vector<std::string> items;
+    if (request.content_type != ndjson && !is_json_list(request.body))
+      throw OptionError("expected a JSON list of items");
     const auto texts = request.content_type == ndjson
                            ? filled_lines(request.body, request.body.size())
                            : json_elements(request.body, request.body.size());

@@ -224,6 +224,8 @@ TEST_CASE("http api: filters") {
   const Api api;
   CHECK(api.good("PUT", "/v1/filters/stock", R"(["i3", "i5", 7, "zz"])") ==
         json{{"filter", "stock"}, {"items", 4}, {"unknown", 2}});
+  CHECK(api.refused("PUT", "/v1/filters/stock", 400, R"({"items": ["i3"]})") ==
+        "expected a JSON list of items");
   const std::string request = R"({"history": ["i1"], "task": "next", "filter": "stock"})";
   CHECK(api.good("POST", "/v1/recommend", request).at("best").size() == 2);
   CHECK(api.good("PUT", "/v1/filters/stock", "\"i3\"\n", "application/x-ndjson").at("items") == 1);
