@@ -362,7 +362,9 @@ bool Connection::may_use(const HttpRoute& route, HttpResponse& refusal) {
   if (route.access == HttpAccess::token && (options_.token.empty() || is(options_.token)))
     return true;
   if (route.access == HttpAccess::admin && options_.admin_token.empty()) {
-    refusal = http_error(403, "forbidden", "this route is for administrators: this server has no token for them, only its Unix socket");
+    refusal = http_error(403, "forbidden",
+                         "this route is for administrators: this server has no token for them, "
+                         "only its Unix socket");
     return false;
   }
   refusal = http_error(401, "unauthorized", "expected Authorization: Bearer with a valid token");
