@@ -1,4 +1,4 @@
-/// HTTP requests per second of an echo handler, over loopback: POST with 65 bytes of JSON, which
+/// HTTP requests per second of an echo handler, over loopback: POST with 66 bytes of JSON, which
 /// the handler does not parse, on connections that stay open.
 ///
 /// Usage: http_echo [connections] [seconds] [server threads]       (64 5 1)

@@ -29,12 +29,14 @@ using examples::concat;
 using examples::say;
 
 /// The first line of a file.
-std::string token_in(const std::string& path) {
+std::string token_in(const char* option, const std::string& path) {
   if (path.empty()) return {};
   std::ifstream file(path);
   std::string token;
   std::getline(file, token);
-  if (token.empty()) throw OptionError(concat("cannot read a token from '", path, "'"));
+  if (token.empty())
+    throw OptionError(
+        concat(option, ": expected a token in the first line of '", path, "', got none"));
   return token;
 }
 
@@ -106,12 +108,13 @@ void serve_http(Service& service, const HttpArguments& arguments, const Titles* 
   options.requests_in_flight = options.connections;
   set_address(arguments.listen, options);
   options.unix_socket = arguments.unix_socket;
-  options.token = token_in(arguments.token_file);
-  options.admin_token = token_in(arguments.admin_token_file);
+  options.token = token_in("--token-file", arguments.token_file);
+  options.admin_token = token_in("--admin-token-file", arguments.admin_token_file);
   if (access.is_on())
     options.on_access = [&](const HttpAccessRecord& record) { access.write(record); };
   options.on_error = [](std::string_view route, std::string_view what) {
-    say("serve: {}: {}\n", route, what.empty() ? "an internal error" : what);
+    say("serve: {}{}{}\n", route, route.empty() ? "" : ": ",
+        what.empty() ? "internal error of the HTTP server" : what);
   };
   std::optional<EventLog> log;
   if (!arguments.log.empty())

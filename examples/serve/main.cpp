@@ -78,7 +78,7 @@ void add_http_options(CLI::App& app, Arguments& arguments) {
             "Answer HTTP requests at this Unix socket, which administrators use without a token")
       ->group(group);
   add_value(app, "--log", http.log,
-            "SQLite file to which events are written before they are acknowledged; made if absent")
+            "SQLite file to which events are written within milliseconds; created if absent")
       ->group(group);
   add_value(app, "--keep-events", http.keep_events,
             "Keep all events in the log, not only the newest of each user")

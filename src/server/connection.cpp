@@ -363,8 +363,8 @@ bool Connection::may_use(const HttpRoute& route, HttpResponse& refusal) {
     return true;
   if (route.access == HttpAccess::admin && options_.admin_token.empty()) {
     refusal = http_error(403, "forbidden",
-                         "this route is for administrators: this server has no token for them, "
-                         "only its Unix socket");
+                         "this route is for administrators: expected a request to the Unix socket, "
+                         "because this server has no administrator token");
     return false;
   }
   refusal = http_error(401, "unauthorized", "expected Authorization: Bearer with a valid token");

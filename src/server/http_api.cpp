@@ -169,7 +169,7 @@ class HttpApi::Impl {
   void post_events(const HttpRequest& request, const HttpRespond& respond) {
     const std::optional<std::string_view> durable = request.query("durable");
     if (durable && *durable != "0" && *durable != "1")
-      throw OptionError("durable: expected 0 or 1");
+      throw OptionError(concat("durable: expected 0 or 1, got '", *durable, "'"));
     if (durable == "1" && log_ == nullptr)
       throw OptionError("durable: the server has no log of events");
     std::vector<Event> events;
@@ -177,12 +177,16 @@ class HttpApi::Impl {
     for (std::size_t i = 0; i < texts.size(); ++i) {
       Message message = parsed(texts, i);
       if (!std::holds_alternative<Event>(message))
-        throw OptionError("expected events with \"user\" and \"item\"");
+        throw OptionError(
+            concat("message ", i + 1, ": expected an event with \"user\" and \"item\""));
       events.push_back(std::get<Event>(std::move(message)));
       expect_valid(events.back());
     }
-    if (events.empty())
-      return void(respond({.status = 202, .body = "{\"accepted\":0,\"unknown\":0}"}));
+    if (events.empty()) {
+      std::string body = "{\"accepted\":0,\"unknown\":0";
+      if (durable == "1") body += concat(",\"position\":", log_->counts().position);
+      return void(respond({.status = durable == "1" ? 200 : 202, .body = body + "}"}));
+    }
     std::optional<Admission::Place> place = events_.enter(events.size());
     if (!place) return void(respond(too_many()));
     const auto answer =
@@ -198,7 +202,8 @@ class HttpApi::Impl {
       Message message = parsed(texts, i);
       auto* const one = std::get_if<Request>(&message);
       if (one == nullptr)
-        throw OptionError("expected requests with \"user\" or \"history\", and \"task\"");
+        throw OptionError(concat(
+            "message ", i + 1, ": expected a request with \"user\" or \"history\", and \"task\""));
       if (one->k > options_.k)
         throw OptionError(concat("\"k\": expected at most ", options_.k, ", got ", one->k));
       if (one->history.size() > options_.history) {

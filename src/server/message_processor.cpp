@@ -190,7 +190,7 @@ void MessageProcessor::submit(std::size_t shard, const EventWork& work, bool wai
   };
   const Event& event = work.event;
   if (!committer_->submit({.user = event.user, .item = event.item, .time = event.time}, done))
-    throw Error("the log takes no events");
+    throw Error("the event log accepts no events: its queue is full or it has stopped");
   ++shards_[shard].submitted;
 }
 

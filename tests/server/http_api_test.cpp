@@ -171,6 +171,8 @@ TEST_CASE("http api: the log keeps events, and a new server continues with them"
       position = answer.at("position");
       REQUIRE(log.counts().position >= position);
     }
+    CHECK(api.good("POST", "/v1/events?durable=1", "[]") ==
+          json{{"accepted", 0}, {"unknown", 0}, {"position", position}});
     for (int user = 0; user < 20; ++user) before.push_back(api.best(user_name(user)));
   }
   EventLog log(file);
@@ -327,10 +329,10 @@ TEST_CASE("http api: bad input is answered by the reason") {
   };
   const std::string request = R"({"user": "a", "task": "next"})";
   CHECK(reason("/v1/recommend", event("a", "i1")) ==
-        "expected requests with \"user\" or \"history\", and \"task\"");
+        "message 1: expected a request with \"user\" or \"history\", and \"task\"");
   CHECK(reason("/v1/recommend", R"({"load": "x"})") ==
-        "expected requests with \"user\" or \"history\", and \"task\"");
-  CHECK(reason("/v1/events", request) == "expected events with \"user\" and \"item\"");
+        "message 1: expected a request with \"user\" or \"history\", and \"task\"");
+  CHECK(reason("/v1/events", request) == "message 1: expected an event with \"user\" and \"item\"");
   CHECK(reason("/v1/recommend", R"({"user": "a", "task": "next", "k": 21})") ==
         "\"k\": expected at most 20, got 21");
   CHECK(reason("/v1/recommend", R"({"history": ["a", "b", "c"], "task": "next"})") ==
@@ -355,7 +357,8 @@ TEST_CASE("http api: bad input is answered by the reason") {
   reason("/v1/events", event(std::string(1025, 'u'), "i1"));
   CHECK(reason("/v1/events?durable=1", event("a", "i1")) ==
         "durable: the server has no log of events");
-  CHECK(reason("/v1/events?durable=yes", event("a", "i1")) == "durable: expected 0 or 1");
+  CHECK(reason("/v1/events?durable=yes", event("a", "i1")) ==
+        "durable: expected 0 or 1, got 'yes'");
   CHECK_THROWS_AS(Api(nullptr, {.events = 0}), OptionError);
 }
 

@@ -47,7 +47,7 @@ inline void leave_out(std::span<float> scores, std::int32_t first,
   for (const std::int32_t id : excluded) overwrite(id);
 }
 
-/// Overwrites the scores of ids that are not in each of the sets.
+/// Overwrites the scores of ids that at least one of the sets lacks.
 inline void keep_only(std::span<float> scores, std::span<const TargetSet* const> filters) {
   if (filters.empty()) return;
   for (const TargetSet* const filter : filters) filter->expect_ids(std::ssize(scores));

@@ -32,7 +32,7 @@ struct Past {
 
 /// How much of users a service keeps in memory.
 struct ServiceMemory {
-  /// Number of users. Those of the longest time without a message leave: with a Past they are read
+  /// Number of users. The least recently used ones are removed: with a Past they are read
   /// again when they are needed, without one they are forgotten.
   std::size_t users = 100'000;
   std::int64_t history = 1'000;  ///< newest items of a user; 0: all. With a Past at least 1

@@ -49,12 +49,12 @@ struct HttpApiOptions {
 ///   GET    /openapi.json       a description of these routes in OpenAPI 3.0
 ///
 /// Each user belongs to one thread, which processes the user's messages in the order in which they
-/// came. A body is processed as a whole, or refused as a whole with 429.
+/// came. A body is admitted as a whole, or refused as a whole with 429.
 ///
 /// An event is handed to the log before it changes the user's state. While the log cannot be
 /// written, every event waits for its transaction and is answered by 503, and so is /health/ready.
 /// Events that were answered by 202 before the first such transaction ended are lost. An event that
-/// the log has refused leaves the state of its user.
+/// the log has refused is removed from the state of its user.
 class REFRAIN_API HttpApi {
  public:
   /// `service` and `log` outlive the interface; `log` may be null. Throws OptionError for an option

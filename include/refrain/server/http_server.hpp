@@ -38,7 +38,7 @@ struct HttpOptions {
   std::size_t header_bytes = 8 << 10;  ///< request line and headers; more: 431
   std::size_t body_bytes = 1 << 20;    ///< more: 413
   int connections = 1024;              ///< more are answered with 503 and closed
-  int requests_in_flight = 512;        ///< requests that wait for a handler; more: 429
+  int requests_in_flight = 512;        ///< requests whose handlers have not answered; more: 429
   int retry_after = 1;                 ///< seconds, in answers 429 and 503
 
   std::chrono::milliseconds header_time{5000};   ///< from a request's first byte, and from the
@@ -62,7 +62,7 @@ struct HttpOptions {
 ///
 /// A request without a route is answered with 404 or, with Allow, 405; a body of another type with
 /// 415; a wrong or missing token with 401; a route for administrators without their token with 403
-/// when there is none; a malformed request with 400. Bodies of errors are those of http_error().
+/// when the server has none; a malformed request with 400. Error bodies are those of http_error().
 /// HEAD is answered without the body. Bodies of requests that are refused are read up to the limit
 /// and dropped, so that the connection stays usable, unless the client expects 100 (Continue).
 ///
