@@ -13,9 +13,10 @@ std::shared_ptr<const TargetSet> Filter::of(
   }
   const std::unique_lock lock(mutex_);
   std::erase_if(sets_, [](const auto& set) { return set.first.expired(); });
-  std::shared_ptr<const TargetSet>& set = sets_[targets];
-  if (set == nullptr)
-    set = std::make_shared<const TargetSet>(TargetSet::of_names(*targets, items_));
+  const auto found = sets_.find(targets);
+  if (found != sets_.end()) return found->second;
+  auto set = std::make_shared<const TargetSet>(TargetSet::of_names(*targets, items_));
+  sets_.emplace(targets, set);
   return set;
 }
 

@@ -145,6 +145,7 @@ void serve_http(Service& service, const HttpArguments& arguments, const Titles* 
   while (!InterruptGuard::requested()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   constexpr std::chrono::seconds deadline(4);
   api.drain();
+  std::this_thread::sleep_for(std::chrono::seconds(arguments.drain_delay));
   const int failed = server.drain(deadline);
   api.finish();
   say("serve: stopped by a signal{}\n",

@@ -18,6 +18,7 @@ struct HttpArguments {
   std::string token_file;        ///< a file with the token of clients
   std::string admin_token_file;  ///< a file with the token of administrators
   std::string patches;           ///< folder of patches that administrators may load
+  std::int64_t drain_delay = 0;  ///< seconds between the signal and the end of listening
   std::string access_log;        ///< file of JSON lines, - for standard error; empty: none
 };
 

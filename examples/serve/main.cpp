@@ -105,6 +105,10 @@ void add_http_options(CLI::App& app, Arguments& arguments) {
             "Folder of patch files that administrators may load by their names",
             CLI::ExistingDirectory)
       ->group(group);
+  add_value(app, "--drain-delay", http.drain_delay,
+            "Seconds after a signal in which /health/ready is 503 and requests are still answered",
+            between(0, 3600))
+      ->group(group);
   add_value(app, "--access-log", http.access_log,
             "File to which a JSON line is appended for each request; - for standard error")
       ->group(group);
@@ -115,7 +119,7 @@ void expect_fitting(const Arguments& arguments, const CLI::App& app) {
   const bool is_http = arguments.is_http();
   for (const char* const option :
        {"--log", "--keep-events", "--users-in-memory", "--history", "--token-file",
-        "--admin-token-file", "--patches", "--access-log"}) {
+        "--admin-token-file", "--patches", "--drain-delay", "--access-log"}) {
     if (!is_http && app.count(option) > 0)
       throw refrain::OptionError(refrain::examples::concat(
           option, ": expected with --listen or --unix-socket, got neither"));

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,16 @@
 #include "refrain/server/http.hpp"
 
 namespace refrain::detail {
+
+/// A refusal that may end soon.
+inline HttpResponse try_later(int status, std::string_view code, std::string_view message) {
+  HttpResponse response = http_error(status, code, message);
+  response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+inline HttpResponse unavailable(std::string_view code, std::string_view message) {
+  return try_later(503, code, message);
+}
 
 /// Bounds how much is in progress.
 class Admission {

@@ -35,9 +35,8 @@ HttpResponse bad_request(std::string_view reason) {
   return http_error(400, "invalid_request", reason);
 }
 HttpResponse too_many() {
-  HttpResponse response = http_error(429, "too_many_requests", "the server has too much to do");
-  response.headers.emplace_back("Retry-After", "1");
-  return response;
+  return refrain::detail::try_later(429, "too_many_requests",
+                                    "too many messages are in progress; try again later");
 }
 HttpResponse unknown_user(const std::string& user) {
   return http_error(404, "unknown_user", concat("user '", user, "' has no events"));
@@ -115,13 +114,13 @@ class HttpApi::Impl {
 
   HttpRoutes routes() {
     HttpRoutes routes;
-    using Function = void (Impl::*)(const HttpRequest&, const HttpRespond&);
+    using Function = void (Impl::*)(HttpRequest&, const HttpRespond&);
     const auto add = [&](const char* method, const char* pattern, Function function,
                          HttpAccess access = HttpAccess::token, bool takes_lines = false) {
       HttpRoute route{.method = method,
                       .pattern = pattern,
                       .handler =
-                          [this, function](const HttpRequest& request, const HttpRespond& respond) {
+                          [this, function](HttpRequest request, const HttpRespond& respond) {
                             try {
                               (this->*function)(request, respond);
                             } catch (const OptionError& error) {
@@ -153,6 +152,7 @@ class HttpApi::Impl {
   static constexpr std::size_t most_tasks = 64;  ///< that wait for one of the two threads
   static constexpr std::int64_t newest_items = 1'000;
   static constexpr std::size_t filter_bytes = 64U << 20U;  ///< the longest body of a filter
+  static constexpr std::size_t filter_items = 4'000'000;
 
   static const HttpApiOptions& checked(const HttpApiOptions& options) {
     if (options.events_per_body < 1 || options.events_per_body > options.events ||
@@ -166,7 +166,7 @@ class HttpApi::Impl {
 
   // ---- events and requests ----
 
-  void post_events(const HttpRequest& request, const HttpRespond& respond) {
+  void post_events(HttpRequest& request, const HttpRespond& respond) {
     const std::optional<std::string_view> durable = request.query("durable");
     if (durable && *durable != "0" && *durable != "1")
       throw OptionError(concat("durable: expected 0 or 1, got '", *durable, "'"));
@@ -194,7 +194,7 @@ class HttpApi::Impl {
     for (Event& event : events) processor_->post(EventWork{std::move(event), answer});
   }
 
-  void post_recommend(const HttpRequest& request, const HttpRespond& respond) {
+  void post_recommend(HttpRequest& request, const HttpRespond& respond) {
     std::vector<Request> requests;
     std::int64_t items = 0;
     const auto texts = message_texts(request, options_.requests_per_body);
@@ -228,7 +228,7 @@ class HttpApi::Impl {
 
   // ---- single users; they wait for the log on a thread of their own ----
 
-  void get_user(const HttpRequest& request, const HttpRespond& respond) {
+  void get_user(HttpRequest& request, const HttpRespond& respond) {
     queue(*user_tasks_, respond, [this, user = std::string(request.parameter("user")), respond] {
       std::vector<std::string> items;
       if (log_ != nullptr) {
@@ -243,7 +243,7 @@ class HttpApi::Impl {
     });
   }
 
-  void delete_user(const HttpRequest& request, const HttpRespond& respond) {
+  void delete_user(HttpRequest& request, const HttpRespond& respond) {
     queue(*user_tasks_, respond, [this, user = std::string(request.parameter("user")), respond] {
       bool existed = false;
       std::exception_ptr error;
@@ -265,11 +265,11 @@ class HttpApi::Impl {
 
   // ---- tasks and filters ----
 
-  void get_tasks(const HttpRequest&, const HttpRespond& respond) {
+  void get_tasks(HttpRequest&, const HttpRespond& respond) {
     respond({.body = "{\"tasks\":" + json_list(service_.tasks()) + "}"});
   }
 
-  void put_task(const HttpRequest& request, const HttpRespond& respond) {
+  void put_task(HttpRequest& request, const HttpRespond& respond) {
     if (!patches_)
       return void(respond(http_error(403, "no_patches", "the server has no folder of patches")));
     const std::string task(request.parameter("task"));
@@ -288,7 +288,7 @@ class HttpApi::Impl {
     });
   }
 
-  void delete_task(const HttpRequest& request, const HttpRespond& respond) {
+  void delete_task(HttpRequest& request, const HttpRespond& respond) {
     const std::string task(request.parameter("task"));
     const std::vector<std::string> loaded = service_.tasks();
     if (std::find(loaded.begin(), loaded.end(), task) == loaded.end())
@@ -297,48 +297,52 @@ class HttpApi::Impl {
     respond({.status = 204});
   }
 
-  void put_filter(const HttpRequest& request, const HttpRespond& respond) {
-    const std::string name(request.parameter("filter"));
-    std::vector<std::string> items;
-    if (request.content_type != ndjson && !is_json_list(request.body))
-      throw OptionError("expected a JSON list of items");
-    const auto texts = request.content_type == ndjson
-                           ? filled_lines(request.body, request.body.size())
-                           : json_elements(request.body, request.body.size());
-    items.reserve(texts.size());
-    for (const std::string_view text : texts) items.push_back(parse_name(text));
-    const std::size_t count = items.size();
-    const std::int64_t unknown = service_.set_filter(name, std::move(items));
-    respond({.body = concat("{\"filter\":", json_quoted(name), ",\"items\":", count,
-                            ",\"unknown\":", unknown, "}")});
+  void put_filter(HttpRequest& request, const HttpRespond& respond) {
+    queue(*patch_tasks_, respond,
+          [this, name = std::string(request.parameter("filter")), body = std::move(request.body),
+           has_lines = request.content_type == ndjson, respond] {
+            if (!has_lines && !is_json_list(body))
+              throw OptionError("expected a JSON list of items");
+            const auto texts =
+                has_lines ? filled_lines(body, filter_items) : json_elements(body, filter_items);
+            std::vector<std::string> items;
+            items.reserve(texts.size());
+            for (const std::string_view text : texts) items.push_back(parse_name(text));
+            const std::size_t count = items.size();
+            const std::int64_t unknown = service_.set_filter(name, std::move(items));
+            respond({.body = concat("{\"filter\":", json_quoted(name), ",\"items\":", count,
+                                    ",\"unknown\":", unknown, "}")});
+          });
   }
 
-  void delete_filter(const HttpRequest& request, const HttpRespond& respond) {
-    try {
-      service_.drop_filter(std::string(request.parameter("filter")));
-    } catch (const OptionError& error) {
-      return void(respond(http_error(404, "unknown_filter", error.what())));
-    }
-    respond({.status = 204});
+  void delete_filter(HttpRequest& request, const HttpRespond& respond) {
+    queue(*patch_tasks_, respond, [this, name = std::string(request.parameter("filter")), respond] {
+      try {
+        service_.drop_filter(name);
+      } catch (const OptionError& error) {
+        return void(respond(http_error(404, "unknown_filter", error.what())));
+      }
+      respond({.status = 204});
+    });
   }
 
   // ---- health and description ----
 
-  void get_live(const HttpRequest&, const HttpRespond& respond) {
+  void get_live(HttpRequest&, const HttpRespond& respond) {
     respond({.body = "{\"status\":\"ok\"}"});
   }
 
-  void get_ready(const HttpRequest& request, const HttpRespond& respond) {
+  void get_ready(HttpRequest& request, const HttpRespond& respond) {
     if (is_draining_) {
-      respond(http_error(503, "draining", "the server is ending"));
+      respond(refrain::detail::unavailable("draining", "the server is ending"));
     } else if (processor_->is_failing()) {
-      respond(http_error(503, "not_written", "the log cannot be written"));
+      respond(refrain::detail::unavailable("not_written", "the log cannot be written"));
     } else {
       get_live(request, respond);
     }
   }
 
-  void get_openapi(const HttpRequest&, const HttpRespond& respond) {
+  void get_openapi(HttpRequest&, const HttpRespond& respond) {
     respond({.body = std::string(openapi)});
   }
 
@@ -364,7 +368,7 @@ class HttpApi::Impl {
   std::optional<refrain::detail::PatchFolder> patches_;
   std::optional<MessageProcessor> processor_;
   std::optional<Tasks> user_tasks_;
-  std::optional<Tasks> patch_tasks_;  ///< apart, so that a large patch does not delay users
+  std::optional<Tasks> patch_tasks_;  ///< patches and filters; apart, as they may take long
 };
 
 HttpApi::HttpApi(Service& service, EventLog* log, const HttpApiOptions& options)

@@ -15,7 +15,8 @@ std::string_view trimmed(std::string_view text) {
 
 void add(std::vector<std::string_view>& parts, std::string_view part, std::size_t most) {
   if (parts.size() == most)
-    throw OptionError(concat("expected at most ", most, " messages in one body, got more"));
+    throw OptionError(
+        concat("expected at most ", most, " messages or items in one body, got more"));
   parts.push_back(part);
 }
 

@@ -1,5 +1,7 @@
 #include "src/server/message_processor.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <future>
 #include <utility>
 
@@ -15,10 +17,14 @@ std::string reason_of(const std::exception_ptr& error) {
     std::rethrow_exception(error);
   } catch (const std::exception& reason) {
     return reason.what();
+  } catch (...) {
+    return "an exception of an unknown type";
   }
 }
 
-HttpResponse unwritten(std::string_view reason) { return http_error(503, "not_written", reason); }
+HttpResponse unwritten(std::string_view reason) {
+  return refrain::detail::unavailable("not_written", reason);
+}
 
 HttpResponse response_of(const Request& request, const Service::Answered& answered,
                          const Titles* titles) {
@@ -27,8 +33,8 @@ HttpResponse response_of(const Request& request, const Service::Answered& answer
     std::rethrow_exception(answered.error);
   } catch (const OptionError& error) {
     return http_error(400, "invalid_request", error.what());
-  } catch (const std::exception& error) {
-    return http_error(500, "failed", error.what());
+  } catch (...) {
+    return http_error(500, "failed", reason_of(std::current_exception()));
   }
 }
 
@@ -37,30 +43,34 @@ HttpResponse response_of(const Request& request, const Service::Answered& answer
 MessageProcessor::MessageProcessor(Service& service, EventLog* log, const HttpApiOptions& options,
                                    std::size_t tasks)
     : service_(service), log_(log), options_(options), shards_(service.shards()) {
-  if (log != nullptr) {
-    service.set_past(
-        {.items = [log](const std::string& user,
-                        std::int64_t count) { return log->history(user, count).items; },
-         .settled = [this](std::size_t shard) { return shards_[shard].settled.load(); }});
-    committer_.emplace(*log, CommitterOptions{.queue = options.events});
-  }
+  if (log != nullptr) committer_.emplace(*log, CommitterOptions{.queue = options.events});
   queues_.emplace(shards_.size(), options.events + options.requests + tasks,
                   [this](std::size_t shard, std::vector<Work>& work) { process(shard, work); });
-  if (log != nullptr) folding_ = std::thread([this] { fold(); });
+  if (log == nullptr) return;
+  service.set_past(
+      {.items = [log](const std::string& user,
+                      std::int64_t count) { return log->history(user, count).items; },
+       .settled = [this](std::size_t shard) { return shards_[shard].settled.load(); }});
+  try {
+    log_thread_ = std::thread([this] { keep_log(); });
+  } catch (...) {
+    service.set_past({});
+    throw;
+  }
 }
 
 MessageProcessor::~MessageProcessor() { finish(); }
 
 void MessageProcessor::finish() {
-  queues_->finish();
-  if (!committer_) return;
-  committer_->stop();
   {
     const std::lock_guard lock(ending_);
     is_ending_ = true;
   }
   ended_.notify_one();
-  if (folding_.joinable()) folding_.join();
+  queues_->finish();
+  if (!committer_) return;
+  committer_->stop();
+  if (log_thread_.joinable()) log_thread_.join();
   service_.set_past({});
 }
 
@@ -76,16 +86,19 @@ void MessageProcessor::post(RequestWork work) {
 }
 
 void MessageProcessor::on_shard(const std::string& user, const ShardTask& task) {
-  std::promise<void> done;
-  queues_->post(shard_of(user, shards_.size()), ShardTask([&](std::size_t shard) {
+  // The task owns the promise: if it is destroyed without running, the wait ends by an exception.
+  auto done = std::make_shared<std::promise<void>>();
+  std::future<void> ended = done->get_future();
+  queues_->post(shard_of(user, shards_.size()),
+                ShardTask([&task, done = std::move(done)](std::size_t shard) {
                   try {
                     task(shard);
-                    done.set_value();
+                    done->set_value();
                   } catch (...) {
-                    done.set_exception(std::current_exception());
+                    done->set_exception(std::current_exception());
                   }
                 }));
-  done.get_future().get();
+  ended.get();
 }
 
 void MessageProcessor::settle(const std::string& user) {
@@ -100,6 +113,14 @@ void MessageProcessor::settle(const std::string& user) {
 bool MessageProcessor::forget(std::size_t shard, const std::string& user) {
   if (committer_) committer_->flush();
   return service_.forget(shard, user);
+}
+
+void MessageProcessor::forget(std::size_t shard, std::vector<std::string> users) {
+  if (!committer_ || users.empty()) return;
+  std::sort(users.begin(), users.end());
+  users.erase(std::unique(users.begin(), users.end()), users.end());
+  committer_->flush();
+  for (const std::string& user : users) service_.forget(shard, user);
 }
 
 void MessageProcessor::process(std::size_t shard, std::vector<Work>& work) {
@@ -120,9 +141,14 @@ void MessageProcessor::process(std::size_t shard, std::vector<Work>& work) {
       }
     }
     complete(shard, group);
-  } catch (const std::exception& error) {
-    // What was not answered gets 500 when the work is destroyed.
-    report(error.what());
+  } catch (...) {
+    // What was not answered gets 500 when the work is destroyed. The states may lack events.
+    report(reason_of(std::current_exception()));
+    std::vector<std::string> users;
+    for (const Work& each : work)
+      if (const auto* const event = std::get_if<EventWork>(&each))
+        users.push_back(event->event.user);
+    forget(shard, std::move(users));
   }
 }
 
@@ -156,18 +182,19 @@ void MessageProcessor::observe(std::size_t shard, const std::vector<EventWork*>&
     }
     observed = service_.observe(shard, events, now);
   }
+  std::vector<std::string> failed;
   for (std::size_t i = 0; i < works.size(); ++i) {
     const EventWork& work = *works[i];
     if (observed[i].error != nullptr) {
-      // The state may lack the event. With a log it is read again.
-      forget(shard, work.event.user);
       if (!committer_) {
         work.answer->refuse(http_error(500, "failed", reason_of(observed[i].error)));
         continue;
       }
+      failed.push_back(work.event.user);
     }
     if (!waits[i]) work.answer->accept(observed[i].is_known, 0);
   }
+  forget(shard, std::move(failed));  // their states may lack the event, and are read again
 }
 
 void MessageProcessor::submit(std::size_t shard, const EventWork& work, bool waits) {
@@ -181,10 +208,7 @@ void MessageProcessor::submit(std::size_t shard, const EventWork& work, bool wai
       shards_[shard].refused.push_back(user);
     }
     ++shards_[shard].settled;
-    if (is_failing_.exchange(is_refused) != is_refused) {
-      report(is_refused ? concat("events cannot be written: ", reason_of(error))
-                        : std::string("events are written again"));
-    }
+    set_failing(is_refused ? reason_of(error) : std::string());
     if (!waits) return;
     is_refused ? answer->refuse(unwritten(reason_of(error))) : answer->accept(is_known, position);
   };
@@ -211,27 +235,58 @@ void MessageProcessor::forget_refused(std::size_t shard) {
     const std::lock_guard lock(shards_[shard].mutex);
     users.swap(shards_[shard].refused);
   }
-  for (const std::string& user : users) forget(shard, user);
+  forget(shard, std::move(users));
 }
 
-void MessageProcessor::fold() {
+void MessageProcessor::keep_log() {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds shortest_pause{5}, probe_every{1'000};
+  bool has_folded = true;
   std::unique_lock lock(ending_);
   while (!is_ending_) {
     lock.unlock();
+    const Clock::time_point start = Clock::now();
+    if (is_failing_) probe();
     bool is_left = false;
     try {
       is_left = log_->fold();
+      has_folded = true;
     } catch (const std::exception& error) {
       // The log is unchanged, and the next round tries again.
-      report(concat("the histories of the log cannot be written: ", error.what()));
+      if (std::exchange(has_folded, false))
+        report(concat("the histories of the log cannot be written: ", error.what()));
     }
+    // Other threads write for as long as a step took.
+    Clock::duration pause = options_.fold_every;
+    if (is_left) pause = std::max<Clock::duration>(Clock::now() - start, shortest_pause);
+    if (is_failing_) pause = std::min<Clock::duration>(pause, probe_every);
     lock.lock();
-    if (!is_left) ended_.wait_for(lock, options_.fold_every, [this] { return is_ending_; });
+    ended_.wait_for(lock, pause, [this] { return is_ending_; });
   }
 }
 
-void MessageProcessor::report(std::string_view what) const {
-  if (options_.on_error) options_.on_error(what);
+void MessageProcessor::probe() {
+  try {
+    log_->append({}, {.source = "refrain.probe", .position = "1"});
+    set_failing({});
+  } catch (const std::exception& error) {
+    set_failing(error.what());
+  }
+}
+
+void MessageProcessor::set_failing(const std::string& reason) {
+  const bool is_failing = !reason.empty();
+  if (is_failing_.exchange(is_failing) == is_failing) return;
+  report(is_failing ? concat("the log cannot be written: ", reason)
+                    : std::string("the log is written again"));
+}
+
+void MessageProcessor::report(const std::string& what) const noexcept {
+  try {
+    if (options_.on_error) options_.on_error(what);
+  } catch (...) {
+    // A report that fails must not end a thread of the server.
+  }
 }
 
 }  // namespace refrain::serve

@@ -59,7 +59,7 @@ class MessageProcessor {
   /// user is not there. To be called on the thread of the shard.
   bool forget(std::size_t shard, const std::string& user);
 
-  /// Whether the last transaction of the log failed.
+  /// Whether the last attempt to write the log failed.
   bool is_failing() const noexcept { return is_failing_; }
 
   /// Processes what waits, and writes it to the log.
@@ -91,9 +91,16 @@ class MessageProcessor {
   /// Hands an event to the log. With `waits`, the answer waits for its transaction.
   void submit(std::size_t shard, const EventWork& work, bool waits);
   void forget_refused(std::size_t shard);
-  /// Adds events to the histories of the log, in steps between which other threads write.
-  void fold();
-  void report(std::string_view what) const;
+  /// forget() of all these users, if there is a log.
+  void forget(std::size_t shard, std::vector<std::string> users);
+  /// Adds events to the histories of the log, in steps between which other threads write, and
+  /// probes a log that could not be written.
+  void keep_log();
+  /// Writes to the log without an event.
+  void probe();
+  /// An empty reason: the log can be written.
+  void set_failing(const std::string& reason);
+  void report(const std::string& what) const noexcept;
 
   Service& service_;
   EventLog* log_;
@@ -106,7 +113,7 @@ class MessageProcessor {
   std::mutex ending_;
   std::condition_variable ended_;
   bool is_ending_ = false;
-  std::thread folding_;
+  std::thread log_thread_;
 };
 
 }  // namespace refrain::serve

@@ -77,6 +77,10 @@ class RecentlyUsed {
   void for_each(Function&& function) const {
     for (const auto& [name, value] : order_) function(name, value);
   }
+  template <class Function>
+  void for_each(Function&& function) {
+    for (auto& [name, value] : order_) function(name, value);
+  }
 
  private:
   void shrink() {

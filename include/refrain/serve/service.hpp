@@ -32,10 +32,12 @@ struct Past {
 
 /// How much of users a service keeps in memory.
 struct ServiceMemory {
-  /// Number of users. The least recently used ones are removed: with a Past they are read
-  /// again when they are needed, without one they are forgotten.
+  /// Number of users. The least recently used ones are removed. With a Past they are read again
+  /// when they are needed; without one they are forgotten.
   std::size_t users = 100'000;
-  std::int64_t history = 1'000;  ///< newest items of a user; 0: all. With a Past at least 1
+  /// Newest items of a user; 0: all. With a Past at least 1. The Past should keep more, for
+  /// instance twice as many, because items that the model does not know are among them.
+  std::int64_t history = 1'000;
 };
 
 /// Users, divided among shards. A shard belongs to one thread at a time, which may call fetch,
@@ -140,6 +142,10 @@ class ModelService : public Service {
           "ModelService: expected a history of at least 1 with a past, got ", memory_.history));
     }
     past_ = std::move(past);
+    for (Shard& shard : shards_) {
+      shard.events = 0;
+      shard.users.for_each([](const std::string&, Known& known) { known.events = 0; });
+    }
   }
 
   bool knows(std::string_view item) const final {
@@ -224,17 +230,18 @@ class ModelService : public Service {
   std::vector<Observed> observe(std::size_t shard, std::span<const Event* const> events,
                                 const Snapshot& now) final {
     std::vector<Observed> observed(events.size());
+    const std::uint64_t before = shards_[shard].events;
+    shards_[shard].events += events.size();
     const typename Users::Hold hold(shards_[shard].users);
     std::vector<ServedEvent<User>> group;
     std::vector<std::size_t> members;  // the event of each member of the group
     for (std::size_t i = 0; i < events.size(); ++i) {
-      const std::uint64_t number = ++shards_[shard].events;
       const std::int32_t item = recommender_.items().find(events[i]->item);
       observed[i].is_known = item >= recommender_.items().first_item();
       if (!observed[i].is_known) continue;
       try {
         Known& user = *known(shard, events[i]->user, true);
-        user.events = number;
+        user.events = before + i + 1;
         group.push_back({.user = &user.user, .item = item});
         members.push_back(i);
       } catch (...) {

@@ -30,7 +30,8 @@ struct HttpApiOptions {
   std::int64_t patch_bytes = 1LL << 30U;  ///< the largest patch file
   std::chrono::milliseconds fold_every{60'000};  ///< adds events to the histories of the log
   const Titles* titles = nullptr;                ///< adds titles to answers; outlives the interface
-  /// Called on any thread when the log cannot be written, and when it can be written again.
+  /// Called on any thread when the log cannot be written, when it can be written again, and with
+  /// other errors of the server; exceptions are ignored.
   std::function<void(std::string_view what)> on_error{};
 };
 
@@ -68,7 +69,8 @@ class REFRAIN_API HttpApi {
   /// The routes, whose handlers use this object.
   HttpRoutes routes();
 
-  /// From this call on /health/ready is 503, so that a proxy sends no further requests.
+  /// From this call on /health/ready is 503. A proxy that asks regularly then sends no further
+  /// requests.
   void drain();
 
   /// Processes what waits, and writes it to the log. No request may come afterwards.
