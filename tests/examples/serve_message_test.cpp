@@ -233,7 +233,7 @@ TEST_CASE("serve: a message has few keys and filters, and the time of an event",
   }
   using namespace std::string_literals;
   CHECK_THROWS_WITH(parse_message("{\"user\": \"a\", \"item\": \"b\"}\0x"s),
-                    "expected JSON, got a NUL byte at byte 26");
+                    "expected JSON, got a NUL byte at byte 27");
   CHECK(serve::parse_file(R"({"file": "p"})") == "p");
   CHECK_THROWS_WITH(serve::parse_file(R"({"path": "p"})"), "unknown key \"path\"");
 }
