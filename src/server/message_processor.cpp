@@ -66,7 +66,7 @@ void MessageProcessor::finish() {
     const std::lock_guard lock(ending_);
     is_ending_ = true;
   }
-  ended_.notify_one();
+  changed_.notify_one();
   queues_->finish();
   if (!committer_) return;
   committer_->stop();
@@ -259,9 +259,10 @@ void MessageProcessor::keep_log() {
     // Other threads write for as long as a step took.
     Clock::duration pause = options_.fold_every;
     if (is_left) pause = std::max<Clock::duration>(Clock::now() - start, shortest_pause);
-    if (is_failing_) pause = std::min<Clock::duration>(pause, probe_every);
+    const bool is_probing = is_failing_;
+    if (is_probing) pause = std::min<Clock::duration>(pause, probe_every);
     lock.lock();
-    ended_.wait_for(lock, pause, [this] { return is_ending_; });
+    changed_.wait_for(lock, pause, [&] { return is_ending_ || (is_failing_ && !is_probing); });
   }
 }
 
@@ -276,7 +277,11 @@ void MessageProcessor::probe() {
 
 void MessageProcessor::set_failing(const std::string& reason) {
   const bool is_failing = !reason.empty();
-  if (is_failing_.exchange(is_failing) == is_failing) return;
+  {
+    const std::lock_guard lock(ending_);
+    if (is_failing_.exchange(is_failing) == is_failing) return;
+  }
+  changed_.notify_one();
   report(is_failing ? concat("the log cannot be written: ", reason)
                     : std::string("the log is written again"));
 }

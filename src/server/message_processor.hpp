@@ -111,7 +111,7 @@ class MessageProcessor {
   std::optional<Committer> committer_;
   std::optional<WorkQueues<Work>> queues_;
   std::mutex ending_;
-  std::condition_variable ended_;
+  std::condition_variable changed_;  ///< is_ending_ or is_failing_
   bool is_ending_ = false;
   std::thread log_thread_;
 };

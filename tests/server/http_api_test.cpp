@@ -364,7 +364,7 @@ TEST_CASE("http api: bad input is answered by the reason") {
   CHECK(reason("/v1/recommend", R"({"history": ["a", "b", "c"], "task": "next"})") ==
         "\"history\": expected at most 2 items, got 3");
   CHECK(reason("/v1/recommend", "[" + request + "," + request + "," + request + "]") ==
-        "expected at most 2 messages in one body, got more");
+        "expected at most 2 messages or items in one body, got more");
   CHECK(reason("/v1/events", "[" + event("a", "i1") + ",7]") ==
         "message 2: expected a JSON object, got number");
   CHECK(reason("/v1/events", "[" + event("a", "i1") + ",]").starts_with("message 2: "));
