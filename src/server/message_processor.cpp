@@ -249,8 +249,10 @@ void MessageProcessor::keep_log() {
     if (is_failing_) probe();
     bool is_left = false;
     try {
-      is_left = log_->fold();
-      has_folded = true;
+      if (!is_failing_) {
+        is_left = log_->fold();
+        has_folded = true;
+      }
     } catch (const std::exception& error) {
       // The log is unchanged, and the next round tries again.
       if (std::exchange(has_folded, false))
